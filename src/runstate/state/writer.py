@@ -1,0 +1,152 @@
+"""The thread that appends to the journal: one batch, one fsync, in order.
+
+It holds no rule. After a failure it refuses everything until it has reopened the store, since nobody knows what of the
+failed batch is durable.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from runstate.core.commit import Commit, Note
+from runstate.core.errors import StoreError
+from runstate.ports import Journal, Opened
+
+MAX_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Make this durable."""
+
+    commit: Commit | None
+    notes: tuple[Note, ...] = ()  #: Beside those of the commit.
+
+    @property
+    def all_notes(self) -> tuple[Note, ...]:
+        """The commit's notes and these."""
+        return (*(self.commit.notes if self.commit is not None else ()), *self.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Show that a commit would work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Open the store again and say what it holds after `revision`."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the thread."""
+
+
+Work = Append | Probe | Reopen | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The oldest appends under way are durable."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A commit would work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The journal refuses; nothing is appended until a Reopen succeeds."""
+
+    error: StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """The store is open again."""
+
+    opened: Opened
+    missed: tuple[Commit, ...]  #: Commits after the asked revision: durable though their append seemed to fail.
+
+
+Result = Appended | Probed | Failed | Reopened
+
+
+class JournalWriter:
+    """Owns the journal's writing side; `tell` is called in the thread with each result."""
+
+    def __init__(self, journal: Journal, tell: Callable[[Result], None]) -> None:
+        self._journal, self._tell = journal, tell
+        self._queue: SimpleQueue[Work] = SimpleQueue()
+        self._held: Work | None = None  # taken from the queue, and no part of the batch before it
+        self._thread = threading.Thread(target=self._run, name="runstate-journal", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, work: Work) -> None:
+        """Queue `work`; returns at once. The manager bounds how much stands here."""
+        self._queue.put(work)
+
+    def join(self) -> None:
+        """Wait until all queued work and a Close are done."""
+        self._queue.put(Close())
+        self._thread.join()
+
+    def _run(self) -> None:
+        broken: StoreError | None = None
+        while True:
+            work = self._take()
+            if isinstance(work[0], Close):
+                return
+            if broken is not None and not isinstance(work[0], Reopen):
+                self._tell(Failed(broken))
+                continue
+            try:
+                self._tell(self._do(work))
+                broken = None
+            except StoreError as error:
+                broken = error
+                self._tell(Failed(error))
+
+    def _take(self) -> Sequence[Work]:
+        """Wait for work; return one piece, or all appends that stand together."""
+        if self._held is not None:
+            first, self._held = self._held, None
+        else:
+            first = self._queue.get()
+        batch: list[Work] = [first]
+        while isinstance(first, Append) and len(batch) < MAX_BATCH:
+            try:
+                work = self._queue.get_nowait()
+            except Empty:
+                break
+            if not isinstance(work, Append):
+                self._held = work
+                break
+            batch.append(work)
+        return batch
+
+    def _do(self, work: Sequence[Work]) -> Result:
+        match work[0]:
+            case Reopen(revision):
+                opened = self._journal.reopen()
+                return Reopened(opened, tuple(self._journal.commits_after(revision)))
+            case Probe():
+                self._journal.probe()
+                return Probed()
+            case _:
+                appends = tuple(piece for piece in work if isinstance(piece, Append))
+                commits = [piece.commit for piece in appends if piece.commit is not None]
+                self._journal.append(commits, [note for piece in appends for note in piece.notes])
+                return Appended(len(appends))
