@@ -46,7 +46,7 @@ def decode(encoded: bytes | str) -> Json:
     """
     try:
         return msgspec.json.decode(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidValue(f"not valid JSON: {exc}") from exc
 
 

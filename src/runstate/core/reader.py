@@ -7,7 +7,7 @@ reader so skips versions but misses no end result, and nobody slows the writer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from runstate.core.commit import Document, Key
@@ -62,7 +62,7 @@ class Reader:
 
     topics: Topics
     position: str  #: All that concerns the reader up to here has been sent.
-    dirty: Mapping[Key, Document] = MappingProxyType({})  #: Owed, the latest version of each, in order of commit.
+    dirty: Mapping[Key, Document] = field(default_factory=lambda: MappingProxyType({}))  #: Owed, the latest version of each, in order of commit.
 
     def mark(self, documents: Iterable[Document], *, is_current: Mapping[str, bool]) -> Reader:
         """Return the reader after a commit that touched `documents`.

@@ -107,6 +107,7 @@ class AttemptInterrupted:
     """The server went away under the attempt; the stage will be tried again (D10)."""
 
     stage: str
+    clean: bool  #: The server was asked to end; such an interruption is not counted against the stage.
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:
             )
             phase = Phase.RETRYING if retry else Phase.FAILED
             return Run(_move(context, phase, stage, record, now), replace(ledger, failures=ledger.failures + 1, worker=None))
-        case AttemptInterrupted(stage):
+        case AttemptInterrupted(stage, clean):
             record = replace(
                 context.stages[stage],
                 state="retrying",
@@ -240,7 +241,7 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:
                 error_code="interrupted",
             )
             moved = _move(context, Phase.RETRYING, stage, record, now)
-            return Run(moved, replace(ledger, interruptions=ledger.interruptions + 1))
+            return Run(moved, replace(ledger, interruptions=ledger.interruptions + (not clean), worker=None))
         case RunFailed(error, code):
             return Run(_end(context, Phase.FAILED, "failed", cut_text(error, MAX_ERROR_BYTES), code, now), Ledger())
         case StopAsked(by, reason):

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, overload
@@ -133,12 +133,15 @@ class Pipeline:
     ```
     """
 
-    def __init__(self, name: str, *, progress_interval_s: float = 0.1) -> None:
+    def __init__(
+        self, name: str, *, progress_interval_s: float = 0.1, run_policy: Literal["always"] = "always"
+    ) -> None:
         """Make an empty pipeline.
 
         Args:
             name: Lower-case letters, digits and underscores, at most 64.
             progress_interval_s: Seconds between two commits of one stage's progress; 0 commits every call.
+            run_policy: When runs may start; `"always"` is the only policy so far.
 
         Raises:
             DefinitionError: An argument is not as described.
@@ -146,6 +149,8 @@ class Pipeline:
         place = _caller()
         _check_name("pipeline", name, place)
         _check_seconds("progress_interval_s", progress_interval_s, f"pipeline {name} ({place})")
+        if run_policy != "always":
+            raise DefinitionError(f'pipeline {name} ({place}): run_policy {run_policy!r} is not supported yet; use "always"')
         self.name = name
         self.progress_interval_s = float(progress_interval_s)
         self.place = place  #: `file:line` of the definition.
@@ -176,8 +181,7 @@ class Pipeline:
     ) -> Callable[[FunctionT], FunctionT]: ...
     def stage(
         self,
-        function: FunctionT | None = None,
-        /,
+        function: StageFunction | None = None,
         *,
         name: str | None = None,
         retries: int = 0,
@@ -185,7 +189,7 @@ class Pipeline:
         timeout_s: float | None = None,
         grace_s: float = 10.0,
         on_interrupt: Literal["resume", "fail"] = "resume",
-    ) -> FunctionT | Callable[[FunctionT], FunctionT]:
+    ) -> Any:
         """Add a function as the next stage; use as a decorator, bare or called. The function itself is returned.
 
         An `async def` runs as a task in the server's loop; a plain function in a child process of its own.
@@ -202,7 +206,7 @@ class Pipeline:
             DefinitionError: An argument is not as described, or the pipeline has such a stage.
         """
 
-        def add(function: FunctionT) -> FunctionT:
+        def add(function: StageFunction) -> StageFunction:
             options = {
                 "retries": retries,
                 "backoff_s": backoff_s,

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -134,14 +134,9 @@ class PipelineStateManager:
         """How many commits are under way."""
         return len(self._under_way)
 
-    async def reached(self, revision: int) -> None:
-        """Wait until the durable head is at `revision` or later."""
-        while self.head.revision < revision:
-            await self._changed.wait()
-
-    async def recovered(self) -> None:
-        """Wait until commits work."""
-        while self.trouble is not None:
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; it is asked again after each of the journal's answers."""
+        while not condition():
             await self._changed.wait()
 
     # Writing: decided on the pending documents, in the loop's thread; durable when the ticket is done.

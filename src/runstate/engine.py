@@ -1,0 +1,102 @@
+"""Engine: an open data directory with everything that runs on it, with or without a server.
+
+    lock ─▶ journal ─▶ manager (+ bus) ─▶ orchestrator (+ runners, logs)
+
+Entered from the left, left from the right: runs are interrupted cleanly, their last commits made durable, then the lock is
+let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runstate.journal.lock import DirectoryLock
+from runstate.journal.sqlite import SqliteJournal
+from runstate.pipeline.definition import Pipeline, Stage
+from runstate.pipeline.orchestrator import Orchestrator
+from runstate.pipeline.runlog import Line, RunLogs
+from runstate.pipeline.runners.child import ChildRunner
+from runstate.pipeline.runners.task import AsyncTaskRunner
+from runstate.ports import StageRunner
+from runstate.state.bus import EventBus
+from runstate.state.manager import PipelineStateManager
+
+
+class SystemClock:
+    """The machine's wall clock."""
+
+    def now_ms(self) -> int:
+        """Return wall time in milliseconds since the Unix epoch."""
+        return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StageRunners:
+    """Async stages run in the loop, plain functions in child processes."""
+
+    task: AsyncTaskRunner
+    child: ChildRunner
+
+    def runner_of(self, stage: Stage) -> StageRunner:
+        """Return the runner for `stage`."""
+        return self.task if stage.is_async else self.child
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What is open while `open_engine` lasts."""
+
+    manager: PipelineStateManager
+    orchestrator: Orchestrator
+    bus: EventBus
+    lock: DirectoryLock
+    logs: RunLogs
+
+
+@asynccontextmanager
+async def open_engine(
+    pipelines: Sequence[Pipeline],
+    data: Path,
+    *,
+    on_line: Callable[[Line], None] | None = None,
+    fail_unserved: bool = True,
+) -> AsyncIterator[Engine]:
+    """Open `data`, recover what was under way, and run until the block ends.
+
+    Args:
+        pipelines: What can be started; the first is the default.
+        data: The data directory; made if need be.
+        on_line: Called with each log line of a stage.
+        fail_unserved: End active runs of pipelines that are not among these, instead of leaving them alone.
+
+    Raises:
+        StoreInUse: Another process holds the directory.
+        StoreError: The directory or its store cannot be used.
+        DefinitionError: A pipeline has no stage.
+    """
+    data = data.absolute()
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        lock = await asyncio.to_thread(DirectoryLock.acquire, data, now_ms=clock.now_ms())
+        stack.callback(lock.release)
+        journal, opened = await asyncio.to_thread(SqliteJournal.open, data, clock=clock)
+        stack.callback(journal.close)
+        bus = EventBus(clock)
+        manager = PipelineStateManager(journal, opened, clock=clock, bus=bus)
+        await stack.enter_async_context(manager.running())
+        logs = RunLogs(data / "logs")
+        stack.callback(logs.close)
+        runners = StageRunners(
+            await stack.enter_async_context(AsyncTaskRunner(pipelines)),
+            await stack.enter_async_context(ChildRunner(pipelines)),
+        )
+        orchestrator = Orchestrator(
+            manager, pipelines, runners=runners, clock=clock, directory=data / "work", logs=logs, on_line=on_line
+        )
+        await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved))
+        yield Engine(manager, orchestrator, bus, lock, logs)

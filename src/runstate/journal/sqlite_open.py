@@ -1,0 +1,192 @@
+"""How a SQLite store comes to be, and how it is opened: recognised, verified, given its epoch — in that order.
+
+Law: until a store has verified, nothing is written to it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from importlib import resources
+from pathlib import Path
+
+from runstate.core.canonical import digest
+from runstate.core.commit import Document, Key, Note
+from runstate.core.errors import StoreDamaged, StoreUnavailable
+from runstate.core.position import epoch_number
+from runstate.journal.directory import Identity, cannot_write, identify, make_directory, sync_directory
+from runstate.journal.sqlite_errors import mapped_errors
+from runstate.journal.sqlite_read import damaged, head, head_revision, heads, rebuild
+from runstate.ports import Opened
+
+FORMAT = 1
+# Checkpoints copy the WAL into the file; every 4 000 pages (16 MB) is where their cost per commit levels off.
+CHECKPOINT_PAGES = 4_000
+WAL_KEPT_BYTES = 64 * 1024 * 1024
+WRITER_CACHE_KIB = 16 * 1024
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection without transactions of its own; never creates a file."""
+    # Opened in one thread and used in another, never in two at once.
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
+    )
+
+
+def create_store(path: Path, *, now_ms: int) -> None:
+    """Make an empty store at `path` unless there is a file; either the whole store appears or nothing.
+
+    Raises:
+        StoreUnavailable: The directory cannot be made or written.
+    """
+    make_directory(path.parent)
+    new = path.with_name(path.name + ".new")
+    try:
+        if path.exists():
+            return
+        new.unlink(missing_ok=True)  # what a crash left
+        new.touch()
+    except OSError as exc:
+        raise cannot_write(path.parent, exc) from exc
+    with mapped_errors(new):
+        db = connect(new)
+        try:
+            db.executescript(
+                "BEGIN;" + resources.files(__package__).joinpath("journal.sql").read_text(encoding="utf-8")
+            )
+            identity = identify(new)
+            _set_meta(
+                db, format=FORMAT, epoch=_new_epoch(now_ms // 1000),
+                device=identity.device, inode=identity.inode, verified=0,
+            )  # fmt: skip
+            db.execute("COMMIT")
+            db.execute("PRAGMA journal_mode = WAL")
+        finally:
+            db.close()
+    try:
+        new.rename(path)
+        sync_directory(path.parent)
+    except OSError as exc:
+        raise cannot_write(path.parent, exc) from exc
+
+
+def recover(
+    db: sqlite3.Connection,
+    path: Path,
+    *,
+    identity: Identity,
+    now_ms: int,
+    later_than: str | None,
+    page_limit: int | None,
+) -> Opened:
+    """Verify the store behind `db`, begin a new epoch if it is a copy, and return what it holds.
+
+    Args:
+        identity: Which file it is.
+        later_than: An epoch that a new one must exceed: the one this process has served so far.
+        page_limit: Pages that the file may grow to, None for no limit.
+    """
+    meta = _recognise(db, path)
+    _prepare(db, path, page_limit)
+    db.execute("BEGIN IMMEDIATE")
+    revision = _check_revisions(db, path, int(meta.get("verified", 0)))
+    documents = _open_documents(db)
+    epoch = meta["epoch"]
+    recorded = (meta.get("device"), meta.get("inode"))
+    # V1: a marked copy, or a file that is not the one the epoch was begun in.
+    if "backup" in meta or recorded != (str(identity.device), str(identity.inode)):
+        numbers = [epoch_number(known) for known in (epoch, later_than) if known is not None]
+        epoch = _new_epoch(max(max(numbers) + 1, now_ms // 1000))
+        db.execute("DELETE FROM meta WHERE key = 'backup'")
+    _set_meta(db, epoch=epoch, device=identity.device, inode=identity.inode, verified=revision)
+    notes = tuple(Note(*row) for row in db.execute("SELECT kind, id, value FROM notes ORDER BY kind, id"))
+    db.execute("COMMIT")
+    return Opened(epoch, revision, documents, notes)
+
+
+def _recognise(db: sqlite3.Connection, path: Path) -> dict[str, str]:
+    """Return the store's `meta`; touches nothing, since the file may be somebody else's."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+        raise StoreDamaged(f"{path} is not a runstate store; move it away or name another data directory with --data")
+    meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+    found = meta.get("format", "")
+    if found.isascii() and found.isdigit() and int(found) > FORMAT:
+        raise StoreUnavailable(
+            f"store file {path} has format {found}, which a newer runstate wrote; this one reads up to {FORMAT}: upgrade runstate"
+        )
+    if found != str(FORMAT) or "epoch" not in meta:
+        raise StoreDamaged(
+            f"store file {path} does not say its format and epoch; restore a backup of it (it was left as it is)"
+        )
+    return meta
+
+
+def _prepare(db: sqlite3.Connection, path: Path, page_limit: int | None) -> None:
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreUnavailable(
+            f"the file system of {path} has no shared memory for SQLite; name a local data directory"
+        )
+    db.execute("PRAGMA synchronous = FULL")
+    # macOS: only these reach the platter; elsewhere they do nothing.
+    db.execute("PRAGMA fullfsync = ON")
+    db.execute("PRAGMA checkpoint_fullfsync = ON")
+    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+    db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+    if page_limit is not None:
+        db.execute(f"PRAGMA max_page_count = {page_limit}")
+
+
+def _check_revisions(db: sqlite3.Connection, path: Path, verified: int) -> int:
+    """Return the head's revision after checking that none is missing since the last opening (so that opening stays flat)."""
+    revision = head_revision(db)
+    count = db.execute("SELECT count(*) FROM commits WHERE revision > ?", (verified,)).fetchone()[0]
+    if count != revision - verified:
+        last = f"it ends at revision {revision} but held {verified}" if revision < verified else (
+            f"it holds {count} of the {revision - verified} commits after revision {verified}"
+        )  # fmt: skip
+        raise StoreDamaged(
+            f"store file {path} has lost commits: {last}; restore a backup of the data directory (the file was left as it is)"
+        )
+    return revision
+
+
+def _open_documents(db: sqlite3.Connection) -> tuple[Document, ...]:
+    """Return every pipeline, each one's current run, and every run that may go on, all verified."""
+    found = {document.key: document for document in heads(db, "WHERE kind = 'pipeline' ORDER BY id")}
+    # The condition is that of the index `active_runs`, word for word.
+    active = "WHERE kind = 'run' AND state NOT IN ('success', 'failed', 'stopped') ORDER BY number"
+    found |= {document.key: document for document in heads(db, active)}
+    for document in list(found.values()):
+        if document.key.kind == "pipeline" and document.pipeline.current_run_id is not None:
+            key = Key("run", document.pipeline.current_run_id)
+            current = found.get(key) or head(db, key)
+            if current is None:
+                raise damaged(
+                    db,
+                    document.key,
+                    document.version,
+                    document.position.revision,
+                    f"its current run {key.id} is missing",
+                )
+            found[key] = current
+    for key, document in found.items():
+        if rebuild(db, key, document.version) != document.encoded:
+            raise damaged(
+                db, key, document.version, document.position.revision,
+                f"its history ends in other bytes ({digest(document.encoded)} is its head)",
+            )  # fmt: skip
+    return tuple(found.values())
+
+
+def _set_meta(db: sqlite3.Connection, **values: str | int) -> None:
+    db.executemany(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        [(key, str(value)) for key, value in values.items()],
+    )
+
+
+def _new_epoch(number: int) -> str:
+    return f"{number}-{secrets.token_hex(4)}"

@@ -1,0 +1,85 @@
+"""Which days are traded: Monday to Friday, or the sessions of a named exchange.
+
+The only file that knows the package exchange_calendars (optional, pulls pandas). Calendars are built for the span
+asked for, never for "now".
+
+Where MARKET.md is silent: on a day that the exchange closes early, the session's close is that time if it is earlier;
+a late open changes nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from runstate.market.config import Config, Session
+from runstate.market.failures import ConfigError, MarketError
+
+# The next trade day after the last one asked for must be inside the span; the longest closures of an exchange
+# (Lunar New Year, Golden Week) are shorter than this.
+_BEYOND = timedelta(days=21)
+_FRIDAY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TradeDays:
+    """The trade days of a span and the one after it."""
+
+    days: Sequence[date]  #: Ascending; at least the day after the span.
+    early_close_us: Mapping[date, int] = field(default_factory=dict)  #: Microseconds since the epoch.
+
+    def between(self, first: date, last: date) -> list[tuple[date, date]]:
+        """Return each trade day from `first` to `last` with the trade day that follows it."""
+        pairs = zip(self.days, self.days[1:], strict=False)
+        return [(day, following) for day, following in pairs if first <= day <= last]
+
+
+def trade_days(session: Session, config: Config, first: date, last: date) -> TradeDays:
+    """Return the trade days from `first` to `last` and at least one more.
+
+    Raises:
+        ConfigError: There is no calendar of that name.
+        MarketError: The calendar does not reach that far, or the package is missing.
+    """
+    if session.calendar is None:
+        return TradeDays(_mondays_to_fridays(first, last + _BEYOND))
+    return _exchange_days(session, config, first, last)
+
+
+def _mondays_to_fridays(first: date, last: date) -> list[date]:
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    return [day for day in days if day.weekday() <= _FRIDAY]
+
+
+def _exchange_days(session: Session, config: Config, first: date, last: date) -> TradeDays:
+    where = f"{config.file}:{session.calendar_line}"
+    # pandas 3 warns about what exchange_calendars 4.13 does inside; neither is the user's to mend.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import exchange_calendars  # 1.5 s and an extra: only for who names a calendar
+        except ModuleNotFoundError:
+            raise MarketError(
+                f"{where}: calendar '{session.calendar}' needs the package exchange_calendars; "
+                'run pip install "runstate[market]"',
+                code="no_calendar",
+            ) from None
+        try:
+            calendar = exchange_calendars.get_calendar(
+                session.calendar, start=first - timedelta(days=7), end=last + _BEYOND
+            )
+        except exchange_calendars.errors.InvalidCalendarName:
+            raise ConfigError(
+                f"{where}: exchange_calendars has no calendar '{session.calendar}'; "
+                "use a name such as XNYS, CMES or 24/7, or leave calendar out for Monday to Friday"
+            ) from None
+        except ValueError as error:
+            raise MarketError(
+                f"{where}: calendar '{session.calendar}' does not cover {first} to {last}: {error}",
+                code="no_calendar",
+            ) from None
+        days = [day.date() for day in calendar.sessions]
+        early = {day.date(): calendar.session_close(day).value // 1000 for day in calendar.early_closes}
+        return TradeDays(days, early)

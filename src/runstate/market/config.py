@@ -1,0 +1,258 @@
+"""The configuration: one TOML file, parsed once into values that cannot be wrong any more.
+
+Every mistake is one sentence that begins with `file:line:`. Paths count from the file's folder. The defaults:
+`out = "out"`, `on_bad_file = "quarantine"`, `scale = 1`, an instrument's `tz = "UTC"`, a session's `instruments` =
+all of them, no calendar = Monday to Friday. Whether a calendar of that name exists is found out by the analyzer.
+
+Where MARKET.md is silent:
+- A day begins and ends at local midnight, so `start < slot < close` must hold on the clock; close may be "24:00".
+- An interval divides the day: 1s … 12h, 1d.
+- Sessions whose names end in the same digits share a stream; the key of a result holds the session as well.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Literal, cast
+from zoneinfo import ZoneInfo
+
+from runstate.market.failures import ConfigError, MarketError
+from runstate.market.fields import Table
+from runstate.market.toml_lines import find_lines
+
+DIALECTS = ("dukascopy", "ninjatrader", "iso")
+DAY_S = 86_400
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_INTERVAL = re.compile(r"([1-9][0-9]*)([smhd])")
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": DAY_S}
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The length of a bar."""
+
+    text: str  #: As written, and as in file names: `1m`.
+    seconds: int  #: Divides a day.
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Raw files of one kind."""
+
+    files: str  #: A glob, relative to the configuration's folder.
+    dialect: str
+    instrument: str
+    interval: Interval
+    tz: str  #: The clock of the stamps.
+    stamp: Literal["open", "close"]  #: Which side of the bar the stamp is.
+    on_bad_file: Literal["quarantine", "fail"]
+    line: int  #: Of `files` in the configuration, for messages.
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What is traded."""
+
+    name: str
+    tick: Decimal  #: Smallest price step.
+    target_ticks: int  #: Distance of the target from the entry, at least 1.
+    scale: Decimal  #: Profit per unit of price.
+    tz: str  #: Whose calendar date is the trading day.
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time of day."""
+
+    text: str  #: `HH:MM`.
+    minute: int  #: After local midnight, 0 … 1440.
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """When a day's opening range is taken and traded, in the session's own zone."""
+
+    name: str
+    tz: str
+    start: Clock
+    slots: tuple[Clock, ...]  #: Slot ends, ascending.
+    close: Clock
+    calendar: str | None  #: A name of exchange_calendars; None: Monday to Friday.
+    calendar_line: int
+    instruments: tuple[str, ...]
+
+    def stream(self, instrument: str) -> str:
+        """Return the instrument with the session's trailing digits: SPY and S1 give SPY1."""
+        digits = re.search(r"[0-9]*$", self.name)
+        return instrument + (digits.group() if digits else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration."""
+
+    file: Path
+    out: Path
+    as_of_us: int | None  #: Microseconds since the epoch; None: each instrument's last bar's close.
+    sources: tuple[Source, ...]
+    instruments: dict[str, Instrument]
+    sessions: tuple[Session, ...]
+
+    @property
+    def folder(self) -> Path:
+        """What paths are relative to."""
+        return self.file.parent
+
+    def finest_interval(self, instrument: str) -> Interval:
+        """Return the shortest interval for which the instrument has a source; there is one."""
+        mine = (s.interval for s in self.sources if s.instrument == instrument)
+        return min(mine, key=lambda interval: interval.seconds)
+
+
+def load_config(file: Path) -> Config:
+    """Return the configuration in `file`.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or says something it must not; nothing was written.
+        MarketError: A session names a calendar and exchange_calendars is not installed.
+    """
+    try:
+        text = file.read_bytes().decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}:1: the file is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: the configuration cannot be read ({error.strerror}); check the path") from None
+    try:
+        values = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        at = line.group(1) if line else str(text.count("\n") + 1)
+        raise ConfigError(f"{file}:{at}: this is not TOML: {error}") from None
+    return _config(file, Table(file, find_lines(text), (), values))
+
+
+def _config(file: Path, table: Table) -> Config:
+    out = file.parent / table.text("out", "out")
+    as_of_us = table.instant_us("as_of")
+    instruments = {k: _instrument(k, t) for k, t in table.named_tables("instrument").items()}
+    sources = tuple(_source(t, instruments) for t in table.tables("source"))
+    fed = tuple(sorted({source.instrument for source in sources}))
+    sessions: dict[str, Session] = {}
+    for session_table in table.tables("session"):
+        session = _session(session_table, instruments, fed)
+        if session.name in sessions:
+            session_table.fail(f"there is a session '{session.name}' already; rename one", "name")
+        sessions[session.name] = session
+    table.done()
+    return Config(file, out, as_of_us, sources, instruments, tuple(sessions.values()))
+
+
+def _instrument(name: str, table: Table) -> Instrument:
+    if not _FILE_NAME.fullmatch(name):
+        table.fail(f"instrument name '{name}' becomes a file name; use letters, digits, . _ -")
+    tick = table.number_above_zero("tick")
+    target = table.number_above_zero("target")
+    target_ticks = int((target / tick).to_integral_value(ROUND_HALF_UP))
+    if target_ticks < 1:
+        table.fail(f"target {target} is less than one tick of {tick}; raise it", "target")
+    scale = table.number_above_zero("scale", Decimal(1))
+    tz = _tz(table, "UTC")
+    table.done()
+    return Instrument(name, tick, target_ticks, scale, tz)
+
+
+def _source(table: Table, instruments: dict[str, Instrument]) -> Source:
+    files = table.text("files")
+    dialect = table.text("dialect")
+    if dialect not in DIALECTS:
+        table.fail(
+            f"dialect '{dialect}' is not supported yet; use dukascopy, ninjatrader or iso",
+            "dialect",
+        )
+    instrument = table.text("instrument")
+    if instrument not in instruments:
+        table.fail(f"instrument '{instrument}' has no [instrument.{instrument}]; add one", "instrument")
+    source = Source(
+        files=files,
+        dialect=dialect,
+        instrument=instrument,
+        interval=_interval(table),
+        tz=_tz(table, None),
+        stamp=cast(Literal["open", "close"], table.choice("stamp", ("open", "close"))),
+        on_bad_file=cast(
+            Literal["quarantine", "fail"],
+            table.choice("on_bad_file", ("quarantine", "fail"), "quarantine"),
+        ),
+        line=table.line_of("files"),
+    )
+    table.done()
+    return source
+
+
+def _session(table: Table, instruments: dict[str, Instrument], fed: tuple[str, ...]) -> Session:
+    name = table.text("name")
+    if not _FILE_NAME.fullmatch(name):
+        table.fail(f"session name '{name}' must consist of letters, digits, . _ -", "name")
+    start, close = _clock(table, "start"), _clock(table, "close")
+    slots = sorted((_to_clock(table, "slots", s) for s in table.texts("slots")), key=lambda s: s.minute)
+    if not start.minute < slots[0].minute:
+        table.fail(f"slot {slots[0].text} does not end after the start {start.text}", "slots")
+    if not slots[-1].minute < close.minute:
+        table.fail(f"slot {slots[-1].text} does not end before the close {close.text}", "slots")
+    traded = table.texts("instruments", fed)
+    for instrument in traded:
+        if instrument not in instruments:
+            table.fail(f"'{instrument}' has no [instrument.{instrument}]; add one", "instruments")
+        if instrument not in fed:
+            table.fail(f"'{instrument}' has no [[source]]; add one or drop it here", "instruments")
+    calendar = table.optional_text("calendar")
+    if calendar is not None and importlib.util.find_spec("exchange_calendars") is None:
+        raise MarketError(
+            f"{table.place('calendar')}: calendar '{calendar}' needs the package exchange_calendars; "
+            'run pip install "runstate[market]"',
+            code="no_calendar",
+        )
+    line = table.line_of("calendar")
+    session = Session(name, _tz(table, None), start, tuple(slots), close, calendar, line, traded)
+    table.done()
+    return session
+
+
+def _tz(table: Table, default: str | None) -> str:
+    name = table.text("tz", default)
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        table.fail(f"'{name}' is no time zone; use a name such as America/New_York or UTC", "tz")
+    return name
+
+
+def _interval(table: Table) -> Interval:
+    text = table.text("interval")
+    match = _INTERVAL.fullmatch(text)
+    if match is None:
+        table.fail(f"interval '{text}' must be a number and s, m, h or d, such as 1m", "interval")
+    seconds = int(match.group(1)) * _UNIT_S[match.group(2)]
+    if seconds > DAY_S or DAY_S % seconds:
+        table.fail(f"interval '{text}' does not divide a day; use one that does", "interval")
+    return Interval(text, seconds)
+
+
+def _clock(table: Table, key: str) -> Clock:
+    return _to_clock(table, key, table.text(key))
+
+
+def _to_clock(table: Table, key: str, text: str) -> Clock:
+    if key == "close" and text == "24:00":
+        return Clock(text, 24 * 60)
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        table.fail(f"'{text}' is no time of day; write HH:MM, such as 09:30", key)
+    return Clock(text, int(match.group(1)) * 60 + int(match.group(2)))

@@ -1,0 +1,127 @@
+"""The out folder: every file in it is whole or absent, and one stage writes it at a time.
+
+A file is written beside its place, fsynced, and moved over it; then the folder's entry is fsynced. A file that holds
+the bytes already is left alone, so a second run changes nothing, not even times. The lock is the operating system's
+(flock on `.lock`): it ends with the process that holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runstate.market.failures import MarketError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One file of the out folder, as a manifest names it."""
+
+    path: str  #: Relative to the out folder, with slashes.
+    rows: int
+    bytes: int
+    sha256: str  #: 64 hex digits.
+
+    def to_json(self) -> Json:
+        """Return the four facts by name."""
+        return {"path": self.path, "rows": self.rows, "bytes": self.bytes, "sha256": self.sha256}
+
+
+@dataclass(frozen=True, slots=True)
+class OutFolder:
+    """Where the stages write."""
+
+    path: Path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process.
+
+        Raises:
+            MarketError: Another process holds it; nothing was written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise MarketError(
+                f"another run is writing {self.path}; wait for its end or set another out",
+                code="in_use",
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def write(self, relative: str, content: bytes, *, rows: int) -> Written:
+        """Put `content` at `relative`, whole or not at all."""
+        replace_file(self.path / relative, content)
+        return Written(relative, rows, len(content), hashlib.sha256(content).hexdigest())
+
+    def write_table(self, relative: str, table: pl.DataFrame) -> Written:
+        """Put `table` at `relative` as Parquet; the same table gives the same bytes."""
+        buffer = BytesIO()
+        table.write_parquet(buffer, compression="zstd", compression_level=3, statistics=True)
+        return self.write(relative, buffer.getvalue(), rows=table.height)
+
+    def write_json(self, relative: str, document: Mapping[str, object], *, rows: int) -> Written:
+        """Put `document` at `relative`, for people and programs: two spaces, one line end."""
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return self.write(relative, text.encode(), rows=rows)
+
+    def read_verified(self, relative: str, sha256: str, *, by: str) -> bytes:
+        """Return the bytes of a file that an earlier stage wrote.
+
+        Args:
+            relative: As in its manifest.
+            sha256: As in its manifest.
+            by: The stage that wrote it, for the message.
+
+        Raises:
+            MarketError: It is missing or holds other bytes.
+        """
+        path = self.path / relative
+        again = f"run {by} again"
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise MarketError(f"{path} is missing; {again}", code="damaged") from None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise MarketError(f"{path} is not the file that {by} wrote (sha-256 differs); {again}", code="damaged")
+        return content
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader or a crash sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")  # one writer (the lock): the name may be fixed
+    try:
+        if path.read_bytes() == content:
+            temporary.unlink(missing_ok=True)
+            return
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,91 @@
+"""Reading what a worker writes, without ever holding more of it than one piece.
+
+Law: the next piece is read when the last one was taken, so a worker that floods waits in its own `write`. After `finish`
+(the worker is dead) what lies in the pipe is still read, but nobody is waited for: a copy of the pipe's other end may be
+open somewhere for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from runstate.core.model import cut_text
+from runstate.pipeline.runners.outcome import MAX_LINE_BYTES
+
+PIECE_BYTES = 64 * 1024
+
+
+class PipeReader:
+    """The reading end of a pipe or socket in the event loop; owns the descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._is_finished = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end."""
+        while True:
+            try:
+                return os.read(self._fd, PIECE_BYTES)
+            except BlockingIOError:
+                if self._is_finished:
+                    return b""
+                await self._readable()
+            except ConnectionResetError:  # the peer died with something of ours unread
+                return b""
+
+    def finish(self) -> None:
+        """Let `read` end once nothing is left to read."""
+        self._is_finished = True
+        self._wake()
+
+    def close(self) -> None:
+        """Release the descriptor; nobody may be reading."""
+        os.close(self._fd)
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        loop.add_reader(self._fd, self._wake)
+        try:
+            await self._waiter
+        finally:
+            loop.remove_reader(self._fd)
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class LineCutter:
+    """Pieces of output in, lines of text out; holds at most one line, cut at `MAX_LINE_BYTES`.
+
+    A line ends at LF, CR LF, or a CR alone (progress bars).
+    """
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def feed(self, piece: bytes) -> list[str]:
+        """Return the lines that `piece` completes."""
+        lines = (self._begun + piece).splitlines(keepends=True)
+        # A CR at the end may be half of a CR LF.
+        is_open = bool(lines) and not lines[-1].endswith(b"\n")
+        # One byte beyond the limit, so that the cut is marked; the rest of an over-long line is dropped as it comes.
+        last = lines.pop() if is_open else b""
+        self._begun = last[: MAX_LINE_BYTES + 1] + (
+            b"\r" if last.endswith(b"\r") and len(last) > MAX_LINE_BYTES + 1 else b""
+        )
+        return [_text(line) for line in lines]
+
+    def rest(self) -> list[str]:
+        """Return the last line where the output ended without a line end."""
+        return [_text(self._begun)] if self._begun else []
+
+
+def _text(line: bytes) -> str:
+    return cut_text(line.rstrip(b"\r\n").decode(errors="replace"), MAX_LINE_BYTES)

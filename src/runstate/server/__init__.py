@@ -1,0 +1,1 @@
+"""The wire: HTTP, SSE and WebSocket over one store. Thin; whatever decides stands in `core`."""

@@ -1,0 +1,137 @@
+"""Runstate: the ASGI application, embeddable below any path of any host application.
+
+    app = Runstate([market], data="./.runstate")
+    FastAPI(lifespan=app.lifespan).mount("/runstate", app)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from runstate.core.errors import RunstateError
+from runstate.engine import Engine, open_engine
+from runstate.pipeline.definition import Pipeline, check_pipeline
+from runstate.pipeline.orchestrator import Orchestrator
+from runstate.server.access import LoopbackOnly
+from runstate.server.commands import Commands
+from runstate.server.dashboard_files import dashboard_routes
+from runstate.server.problems import answer_error, answer_http_error
+from runstate.server.reads import Reads
+from runstate.server.stream import Streams
+from runstate.state.manager import PipelineStateManager
+
+
+class Runstate:
+    """Pipelines, their data directory and their API as one ASGI application."""
+
+    def __init__(self, pipelines: Sequence[Pipeline], data: str | Path = "./.runstate") -> None:
+        """Name what is served; nothing is opened before the lifespan begins.
+
+        Raises:
+            DefinitionError: A pipeline has no stage.
+        """
+        for pipeline in pipelines:
+            check_pipeline(pipeline)
+        self._pipelines, self._data = tuple(pipelines), Path(data)
+        self._engine: Engine | None = None
+        self._api: Starlette | None = None
+        self._stack = AsyncExitStack()
+
+    @property
+    def engine(self) -> Engine:
+        """What runs while the lifespan lasts; asking outside it is a mistake in the host application."""
+        if self._engine is None:
+            raise RuntimeError("Runstate is not running; pass its lifespan to the host application")
+        return self._engine
+
+    @property
+    def manager(self) -> PipelineStateManager:
+        """The single source of truth."""
+        return self.engine.manager
+
+    @property
+    def orchestrator(self) -> Orchestrator:
+        """Starts and stops runs."""
+        return self.engine.orchestrator
+
+    @asynccontextmanager
+    async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
+        """Open the data directory, recover what was under way, serve until the block ends.
+
+        Raises:
+            StoreError: The data directory cannot be used.
+        """
+        async with open_engine(self._pipelines, self._data) as engine:
+            self._engine, self._api = engine, make_api(engine)
+            try:
+                yield
+            finally:
+                engine.bus.drain()
+                self._engine = self._api = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; see ASGI."""
+        if scope["type"] == "lifespan":
+            await self._serve_lifespan(receive, send)
+            return
+        if self._api is None:
+            # Mounted in a host that does not know our lifespan: the first request starts it.
+            await self._stack.enter_async_context(self.lifespan())
+        assert self._api is not None
+        await self._api(scope, receive, send)
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._stack.enter_async_context(self.lifespan())
+        except RunstateError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stack.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def make_api(engine: Engine) -> Starlette:
+    """Return the routes over an open engine."""
+    reads = Reads(engine.manager)
+    commands = Commands(engine.orchestrator, reads)
+    streams = Streams(engine.manager, engine.bus)
+    api = [
+        Route("/pipeline/status", reads.status),
+        Route("/pipeline/start", commands.start, methods=["POST"]),
+        Route("/pipeline/stop", commands.stop_current, methods=["POST"]),
+        Route("/pipelines", reads.pipelines),
+        Route("/pipelines/{name}", reads.pipeline),
+        Route("/pipelines/{name}/status", reads.status),
+        Route("/pipelines/{name}/start", commands.start, methods=["POST"]),
+        Route("/runs", reads.runs),
+        Route("/runs/{run_id}", reads.run),
+        Route("/runs/{run_id}/versions/{version}", reads.version),
+        Route("/runs/{run_id}/history", reads.history),
+        Route("/runs/{run_id}/stop", commands.stop, methods=["POST"]),
+        Route("/stream", streams.sse),
+        WebSocketRoute("/ws", streams.websocket),
+    ]
+    routes = [
+        Route("/health", reads.health),
+        Route("/ready", reads.ready),
+        # A mount of its own: an unknown path below it is the API's 404, not the dashboard's.
+        Mount("/api", routes=api),
+        *dashboard_routes(),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(LoopbackOnly)],
+        exception_handlers={RunstateError: answer_error, HTTPException: answer_http_error},
+    )

@@ -1,0 +1,100 @@
+"""What a request may ask: an option that is unknown, repeated or not supported is refused, never ignored (PROTOCOL H9)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+from starlette.requests import HTTPConnection, Request
+
+from runstate.core.canonical import Json, decode
+from runstate.core.errors import InvalidValue
+from runstate.server.problems import Problem
+
+MAX_BODY_BYTES = 1024 * 1024  # PROTOCOL H9
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+
+# Rules of later releases; whoever uses one must not believe that it holds.
+_LATER_QUERY = {"wait": "H3", "after": "H3", "min": "H4"}
+_LATER_HEADERS = {"if-match": "C2", "idempotency-key": "C3"}
+
+
+def query_of(request: HTTPConnection, allowed: Iterable[str] = ()) -> dict[str, str]:
+    """Return the query's parameters.
+
+    Raises:
+        Problem: One is not among `allowed`, or stands twice.
+    """
+    wanted = dict.fromkeys(allowed)
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in wanted:
+            rule = _LATER_QUERY.get(name)
+            why = f"is not supported yet (rule {rule})" if rule else f"is not known here; known: {', '.join(wanted) or 'none'}"
+            raise Problem("bad_query", f"query parameter {name} {why}")
+        if name in found:
+            raise Problem("bad_query", f"query parameter {name} stands twice")
+        found[name] = value
+    return found
+
+
+def number_of(query: dict[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    """Return a whole number from the query.
+
+    Raises:
+        Problem: It is not one, or not between `least` and `most`.
+    """
+    text = query.get(name)
+    if text is None:
+        return default
+    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+        raise Problem("bad_query", f"query parameter {name} is {text!r}; a whole number from {least} to {most} is needed")
+    return int(text)
+
+
+def check_headers(request: Request) -> None:
+    """Refuse headers whose meaning comes in a later release.
+
+    Raises:
+        Problem: There is one.
+    """
+    for name, rule in _LATER_HEADERS.items():
+        if name in request.headers:
+            raise Problem("bad_query", f"header {name} is not supported yet (rule {rule}); leave it out")
+    if request.method in ("GET", "HEAD") and re.search(r"(^|[,;\s])wait\s*=", request.headers.get("prefer", "")):
+        raise Problem("bad_query", "header Prefer: wait is not supported yet (rule H3); leave it out")
+
+
+async def body_of(request: Request, members: dict[str, type | tuple[type, ...]]) -> dict[str, Json]:
+    """Return the request's JSON object; an empty body is `{}` (PROTOCOL C7).
+
+    Args:
+        members: The members it may have, with their types.
+
+    Raises:
+        Problem: It is too large, not JSON, not an object, or has other members.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise Problem("too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+    if not body.strip():
+        return {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem("unsupported_media_type", f"the body is {kind or 'of no named type'}; send Content-Type: application/json")
+    try:
+        value = decode(bytes(body))
+    except InvalidValue as exc:
+        raise Problem("bad_json", f"the body is {exc}") from exc
+    if not isinstance(value, dict):
+        raise Problem("invalid", "the body is JSON, but not an object")
+    for name, member in value.items():
+        if name not in members:
+            raise Problem("invalid", f"the body has the unknown member {name!r}; known: {', '.join(members) or 'none'}")
+        if not isinstance(member, members[name]):
+            raise Problem("invalid", f"member {name} is of the wrong type: {msgspec.json.encode(member)[:40].decode(errors='replace')}")
+    return value

@@ -1,0 +1,176 @@
+"""Reading over HTTP (PROTOCOL H1, H2, H5, H6, H7, H10): the body is the stored bytes, the headers prove them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runstate.core.commit import Document
+from runstate.core.errors import InvalidValue, NotFound
+from runstate.core.machine import phase_of
+from runstate.core.times import format_time
+from runstate.ports import HistoryEntry, RunsFilter
+from runstate.server.problems import Problem
+from runstate.server.query import check_headers, number_of, query_of
+from runstate.state.manager import PipelineStateManager
+
+_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_STATUSES = ("idle", "running", "stopped", "error")
+_IMMUTABLE = "private, max-age=31536000, immutable"
+MAX_REVISION = 2**53 - 1
+
+
+class Reads:
+    """The GET routes over one manager."""
+
+    def __init__(self, manager: PipelineStateManager) -> None:
+        self._manager = manager
+
+    async def status(self, request: Request) -> Response:
+        """`GET /api/pipeline/status`, `GET /api/pipelines/{name}/status` (H1, D5)."""
+        _plain(request)
+        return self._document(request, self._manager.head.status(request.path_params.get("name")))
+
+    async def pipeline(self, request: Request) -> Response:
+        """`GET /api/pipelines/{name}` (H1)."""
+        _plain(request)
+        return self._document(request, self._manager.head.pipeline(request.path_params["name"]))
+
+    async def run(self, request: Request) -> Response:
+        """`GET /api/runs/{run_id}` (H1)."""
+        _plain(request)
+        return self._document(request, await self._manager.find_run(request.path_params["run_id"]))
+
+    async def version(self, request: Request) -> Response:
+        """`GET /api/runs/{run_id}/versions/{version}` (H5)."""
+        _plain(request)
+        head = await self._manager.find_run(request.path_params["run_id"])
+        text = request.path_params["version"]
+        wanted = int(text) if re.fullmatch(r"[1-9][0-9]{0,15}", text) else 0
+        document = head if wanted == head.version else None
+        if 0 < wanted < head.version:
+            document = await asyncio.to_thread(self._manager.journal.version, head.key, wanted)
+        if document is None:
+            raise NotFound(f"run {head.key.id} has no version {text}; its versions are 1 to {head.version}")
+        return self._document(request, document, cache_control=_IMMUTABLE)
+
+    async def history(self, request: Request) -> Response:
+        """`GET /api/runs/{run_id}/history` (H6)."""
+        check_headers(request)
+        query = query_of(request, ("after", "limit"))
+        after = number_of(query, "after", default=0, least=0, most=MAX_REVISION)
+        limit = number_of(query, "limit", default=100, least=1, most=1000)
+        head = await self._manager.find_run(request.path_params["run_id"])
+        page = await asyncio.to_thread(self._manager.journal.history, head.key, after=after, limit=limit)
+        assert page is not None, "a run that was found has a history"
+        body = {
+            "floor": page.floor,
+            "head": head.version,
+            # What is durable and not published yet does not exist for readers (V5).
+            "commits": [_entry(entry) for entry in page.entries if entry.version <= head.version],
+        }
+        return self._json(body)
+
+    async def runs(self, request: Request) -> Response:
+        """`GET /api/runs` (H7)."""
+        check_headers(request)
+        query = query_of(request, ("pipeline", "status", "state", "limit", "before"))
+        if query.get("status", "idle") not in _STATUSES:
+            raise Problem("bad_query", f"status {query['status']!r} is not known; use {', '.join(_STATUSES)}")
+        try:
+            phase_of(query.get("state", "idle"))
+        except InvalidValue as exc:
+            raise Problem("bad_query", str(exc)) from exc
+        wanted = RunsFilter(
+            pipeline=query.get("pipeline"),
+            status=query.get("status"),
+            state=query.get("state"),
+            before=number_of(query, "before", default=0, least=1, most=MAX_REVISION) or None,
+            limit=number_of(query, "limit", default=100, least=1, most=1000),
+        )
+        cut = await asyncio.to_thread(self._manager.journal.runs, wanted)
+        # The cut may be ahead of what has been published; nobody may see it before that.
+        await self._manager.until(lambda: self._manager.head.revision >= cut.revision or self._manager.trouble is not None)
+        if self._manager.head.revision < cut.revision:
+            raise Problem("unavailable", f"the journal refuses writes: {self._manager.trouble}")
+        position = f"{self._manager.head.epoch}.{cut.revision}"
+        following = None if cut.next is None else str(cut.next)
+        return self._json({"position": position, "runs": [_raw(d) for d in cut.documents], "next": following})
+
+    async def pipelines(self, request: Request) -> Response:
+        """`GET /api/pipelines` (H7)."""
+        _plain(request)
+        head = self._manager.head
+        return self._json({"position": str(head.position), "pipelines": [_raw(d) for d in head.pipelines()]})
+
+    async def health(self, request: Request) -> Response:
+        """`GET /health`: the process answers (H10)."""
+        query_of(request)
+        return _no_store({"status": "alive"})
+
+    async def ready(self, request: Request) -> Response:
+        """`GET /ready`: commits work, or why not (H10)."""
+        query_of(request)
+        if self._manager.trouble is not None:
+            raise Problem("unavailable", f"the journal refuses writes: {self._manager.trouble}")
+        return _no_store({"status": "ready", "position": str(self._manager.head.position)})
+
+    def _document(self, request: Request, document: Document, *, cache_control: str = "no-cache") -> Response:
+        headers = self.headers(document) | {"Cache-Control": cache_control}
+        if _matches(request.headers.get("if-none-match"), str(document.position)):
+            return Response(None, 304, headers)
+        return Response(document.encoded, 200, headers, "application/json")
+
+    def headers(self, document: Document) -> dict[str, str]:
+        """Return the headers of H2 that belong to a document."""
+        proof = base64.b64encode(bytes.fromhex(document.digest.removeprefix("sha-256:"))).decode()
+        return {
+            "ETag": f'"{document.position}"',
+            "Repr-Digest": f"sha-256=:{proof}:",
+            "Runstate-Position": str(self._manager.head.position),
+        }
+
+    def _json(self, body: object) -> Response:
+        headers = {"Runstate-Position": str(self._manager.head.position), "Cache-Control": "no-cache"}
+        return Response(msgspec.json.encode(body), 200, headers, "application/json")
+
+
+def _plain(request: Request) -> None:
+    """Check a read that takes no option."""
+    check_headers(request)
+    query_of(request)
+
+
+def _matches(header: str | None, position: str) -> bool:
+    """Return whether an `If-None-Match` list names the position; weak tags match (H2)."""
+    if header is None:
+        return False
+    return header.strip() == "*" or position in _TAG.findall(header)
+
+
+def _entry(entry: HistoryEntry) -> dict[str, object]:
+    return {
+        "version": entry.version,
+        "position": entry.commit_position,
+        "at": format_time(entry.at_ms),
+        "cause": msgspec.Raw(entry.cause),
+        "old_state": entry.old_state,
+        "new_state": entry.new_state,
+        "digest": entry.digest,
+        "patch": None if entry.patch is None else msgspec.Raw(entry.patch),
+    }
+
+
+def _raw(document: Document) -> msgspec.Raw:
+    return msgspec.Raw(document.encoded)
+
+
+def _no_store(body: object) -> Response:
+    return Response(msgspec.json.encode(body), 200, {"Cache-Control": "no-store"}, "application/json")
+
+

@@ -1,0 +1,158 @@
+"""`serve`: one Runstate on one port until SIGTERM or SIGINT, then drained: streams get `bye drain`, runs are interrupted
+cleanly (PROTOCOL D10), and only then does the process end. A second signal ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from runstate.core.errors import CallerError
+from runstate.engine import Engine, open_engine
+from runstate.pipeline.definition import Pipeline
+from runstate.pipeline.runlog import Line
+from runstate.server.app import make_api
+
+MAX_MESSAGE_BYTES = 64 * 1024  # what a WebSocket client may send us: subscriptions are short
+DRAIN_S = 5
+
+
+class PortInUse(CallerError):
+    """Another program listens there."""
+
+    code = "in_use"
+
+
+class NotAnAddress(CallerError):
+    """The host is none that a server without tokens may listen on."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: ours end the streams and the runs first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    pipelines: Sequence[Pipeline],
+    data: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8642,
+    on_ready: Callable[[str], None],
+    on_line: Callable[[Line], None] | None = None,
+) -> None:
+    """Serve until a signal says to end.
+
+    Args:
+        pipelines: What is served; the first is the default.
+        data: The data directory.
+        host: A loopback address.
+        port: 0 chooses a free one.
+        on_ready: Called with the URL once connections are accepted.
+        on_line: Called with each log line of a stage.
+
+    Raises:
+        NotAnAddress: `host` is not a loopback address.
+        PortInUse: Another program listens on that port.
+        StoreError: The data directory cannot be used.
+        DefinitionError: A pipeline has no stage.
+    """
+    listener = listen(host, port)
+    try:
+        url = url_of(listener)
+        async with open_engine(pipelines, data, on_line=on_line) as engine:
+            engine.lock.set_url(url)
+            config = uvicorn.Config(
+                make_api(engine),
+                http="httptools",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # digests are of bytes as they are, and frames are shared
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+            server = _Server(config)
+            _on_signals(lambda: _begin_end(server, engine))
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(server.serve([listener]))
+                await _started(server, serving)
+                on_ready(url)
+    finally:
+        listener.close()
+
+
+def _begin_end(server: uvicorn.Server, engine: Engine) -> None:
+    engine.bus.drain()
+    engine.orchestrator.close()
+    server.should_exit = True
+
+
+async def _started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    # uvicorn has no event for this; the socket listens already, so nobody is refused meanwhile.
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.002)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket on a loopback address.
+
+    Raises:
+        NotAnAddress: `host` is not a loopback address.
+        PortInUse: Another program listens there.
+    """
+    name = "127.0.0.1" if host == "localhost" else host.strip("[]")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        raise NotAnAddress(f"--host {host} is not an IP address; use 127.0.0.1") from None
+    if not address.is_loopback:
+        raise NotAnAddress(
+            f"--host {host} would open the server to other machines, which needs access tokens; this release has none, use 127.0.0.1"
+        )
+    listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((name, port))
+        listener.listen(2048)
+    except OSError as exc:
+        listener.close()
+        if isinstance(exc, PermissionError):
+            raise NotAnAddress(f"port {port} may not be used by this user; choose one above 1023 with --port") from exc
+        raise PortInUse(f"port {port} of {host} is in use by another program; choose another with --port, or --port 0 for any") from exc
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return where a listening socket is reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _on_signals(end: Callable[[], None]) -> None:
+    """Call `end` at the first signal; the handlers stay, so that a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    caught = False
+
+    def on_signal(number: int) -> None:
+        nonlocal caught
+        if caught:
+            os._exit(128 + number)
+        caught = True
+        end()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)

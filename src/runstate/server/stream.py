@@ -1,0 +1,160 @@
+"""Streams (PROTOCOL §4): the same frames on WebSocket and SSE. Thin: what is sent and when is the subscription's.
+
+What the query asks is judged before anything is streamed; a reader that takes nothing for 15 s is let go (F8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from runstate.core import sse
+from runstate.core.canonical import Json, decode
+from runstate.core.errors import InvalidValue, PeerError, RunstateError
+from runstate.core.frames import CLOSE_CODES, SnapshotReason, problem
+from runstate.core.position import Position
+from runstate.core.reader import Topics
+from runstate.server.problems import Problem, problem_of
+from runstate.server.query import query_of
+from runstate.state.bus import EventBus, Subscription
+from runstate.state.manager import PipelineStateManager
+
+DRAIN_S = 15.0
+OPTIONS = ("topics", "resume", "delta", "mode")
+
+
+class Streams:
+    """The two streaming routes over one bus."""
+
+    def __init__(self, manager: PipelineStateManager, bus: EventBus) -> None:
+        self._manager, self._bus = manager, bus
+
+    async def sse(self, request: Request) -> Response:
+        """`GET /api/stream`."""
+        wanted = dict(query_of(request, OPTIONS))
+        if "last-event-id" in request.headers:
+            wanted["resume"] = request.headers["last-event-id"]  # F7: the browser's own reconnect knows better
+        topics, reason = await self._judge(wanted)
+        return SseResponse(self._bus, self._manager, topics, reason)
+
+    async def websocket(self, socket: WebSocket) -> None:
+        """`WS /api/ws`."""
+        try:
+            topics, reason = await self._judge(query_of(socket, OPTIONS))
+        except RunstateError as error:
+            await socket.send_denial_response(problem_of(error).response())
+            return
+        await socket.accept()
+        with self._bus.subscribe(self._manager, topics, reason=reason) as subscription:
+            async with asyncio.TaskGroup() as group:
+                receiving = group.create_task(self._receive(socket, subscription))
+                sending = group.create_task(_send(socket, subscription))
+                await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
+                receiving.cancel()
+                sending.cancel()
+
+    async def _receive(self, socket: WebSocket, subscription: Subscription) -> None:
+        while True:
+            message = await socket.receive()
+            if message["type"] != "websocket.receive":
+                return
+            try:
+                subscription.replace_topics(await self._subscribe(message.get("text")))
+            except RunstateError as error:
+                subscription.say(problem(problem_of(error).members()))
+
+    async def _subscribe(self, text: str | None) -> Topics:
+        """Return what a later `subscribe` message asks for."""
+        if text is None:
+            raise Problem("bad_json", "messages are text frames with one JSON object")
+        try:
+            message = decode(text)
+        except InvalidValue as exc:
+            raise Problem("bad_json", f"the message is {exc}") from exc
+        if not isinstance(message, dict) or message.get("type") != "subscribe":
+            raise Problem("bad_query", 'the message is not {"type": "subscribe", …}')
+        unknown = sorted(message.keys() - {"type", *OPTIONS})
+        if unknown:
+            raise Problem("bad_query", f"subscribe has the unknown member {unknown[0]!r}; known: {', '.join(OPTIONS)}")
+        topics, _ = await self._judge({name: value for name, value in message.items() if name != "type"})
+        return topics
+
+    async def _judge(self, wanted: Mapping[str, Json]) -> tuple[Topics, SnapshotReason]:
+        for name, value in wanted.items():
+            if not isinstance(value, str) and not (name == "delta" and value in (0, 1)):
+                raise Problem("bad_query", f"{name} is of the wrong type; text is needed")
+        if wanted.get("mode", "latest") != "latest":
+            later = wanted["mode"] == "every"
+            raise Problem("bad_query", "mode=every is not supported yet (rule F8)" if later else "mode is latest or every")
+        if str(wanted.get("delta", "0")) not in ("0", "False"):
+            raise Problem("bad_query", "delta=1 is not supported yet (rule F9)" if str(wanted["delta"]) == "1" else "delta is 0 or 1")
+        reason: SnapshotReason = "initial"
+        try:
+            topics = Topics.parse(wanted.get("topics"))
+            if "resume" in wanted:
+                Position.parse(wanted["resume"])
+                reason = "compacted"  # resuming (F6) comes in a later release; until then a resume starts anew
+        except PeerError as exc:
+            raise Problem("bad_query", str(exc)) from exc
+        for name in sorted(topics.pipelines):
+            self._manager.head.pipeline(name)
+        for run_id in sorted(topics.runs):
+            await self._manager.find_run(run_id)
+        return topics, reason
+
+
+async def _send(socket: WebSocket, subscription: Subscription) -> None:
+    try:
+        async for frame in subscription:
+            async with asyncio.timeout(DRAIN_S):
+                await socket.send_text(frame.data.decode())
+            if frame.close is not None:
+                await socket.close(frame.close)
+                return
+    except TimeoutError:
+        await socket.close(CLOSE_CODES["slow"])
+    except WebSocketDisconnect:
+        return
+
+
+class SseResponse(Response):
+    """An endless `text/event-stream` of one subscription's frames."""
+
+    def __init__(self, bus: EventBus, manager: PipelineStateManager, topics: Topics, reason: SnapshotReason) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(None, 200, headers, "text/event-stream")
+        del self.headers["content-length"]
+        self._bus, self._manager, self._topics, self._reason = bus, manager, topics, reason
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until the reader or the server leaves."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        with self._bus.subscribe(self._manager, self._topics, reason=self._reason) as subscription:
+            async with asyncio.TaskGroup() as group:
+                gone = group.create_task(_disconnected(receive))
+                sending = group.create_task(_send_events(send, subscription))
+                await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
+                gone.cancel()
+                sending.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send_events(send: Send, subscription: Subscription) -> None:
+    try:
+        async for frame in subscription:
+            event = sse.encode(frame.data, id=frame.id, retry_ms=frame.retry_ms)
+            async with asyncio.timeout(DRAIN_S):
+                await send({"type": "http.response.body", "body": event, "more_body": frame.close is None})
+            if frame.close is not None:
+                return
+    except TimeoutError:
+        return  # F8: the close alone
