@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,8 @@ def identify(path: Path) -> Identity:
         ) from exc
     except OSError as exc:
         raise StoreUnavailable(f"{path} cannot be reached: {exc.strerror}; make it accessible") from exc
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreUnavailable(f"{path} is not a file; move it away or name another data directory with --data")
     return Identity(found.st_dev, found.st_ino)
 
 

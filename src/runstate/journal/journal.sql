@@ -3,8 +3,8 @@
 -- A "number" is revision * 65536 + place in the commit: rows that share a commit keep their order, tables grow at their
 -- end only, and every index ends in it, so a list that is newest first is an index walked backwards.
 
--- format, epoch, device, inode, verified (the revision up to which recovery has counted), backup (only in a marked
--- copy: the next open starts a new epoch), probe.
+-- format · epoch · device, inode (of this file when it was opened last) · log_inode (of its -wal then) · verified (the
+-- revision up to which opening has counted) · backup (only in a marked copy: the next opening begins a new epoch) · probe
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL

@@ -17,7 +17,7 @@ from runstate.journal import sqlite_read as read
 from runstate.journal.batch import check_batch
 from runstate.journal.directory import Identity, identify
 from runstate.journal.sqlite_errors import mapped_errors, refusal
-from runstate.journal.sqlite_open import connect, create_store, recover
+from runstate.journal.sqlite_open import create_store, log_of, open_store
 from runstate.journal.sqlite_readers import Readers
 from runstate.journal.sqlite_write import write_batch
 from runstate.ports import Clock, Cut, History, Opened, RunsFilter
@@ -151,17 +151,11 @@ class SqliteJournal:
 
     def _open_store(self) -> Opened:
         identity = identify(self.path)
-        db = connect(self.path)
-        try:
-            opened = recover(
-                db, self.path, identity=identity, now_ms=self._clock.now_ms(),
-                later_than=self._epoch, page_limit=self._page_limit,
-            )  # fmt: skip
-            log = self.path.with_name(self.path.name + "-wal")
-            self._files = {self.path: identity, log: identify(log)}
-        except BaseException:
-            db.close()
-            raise
+        db, opened = open_store(
+            self.path, identity=identity, now_ms=self._clock.now_ms(),
+            later_than=self._epoch, page_limit=self._page_limit,
+        )  # fmt: skip
+        self._files = {self.path: identity, log_of(self.path): identify(log_of(self.path))}
         self._db, self._readers = db, Readers(self.path, identity)
         self._epoch, self._revision = opened.epoch, opened.revision
         return opened

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -26,12 +28,16 @@ WAL_KEPT_BYTES = 64 * 1024 * 1024
 WRITER_CACHE_KIB = 16 * 1024
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Return a connection without transactions of its own; never creates a file."""
+def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
+    """Return a connection without transactions of its own; never creates a file. With mode `ro` it changes none either."""
     # Opened in one thread and used in another, never in two at once.
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
-    )
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def log_of(path: Path) -> Path:
+    """Return the write-ahead log that SQLite keeps beside the store."""
+    return path.with_name(path.name + "-wal")
 
 
 def create_store(path: Path, *, now_ms: int) -> None:
@@ -71,42 +77,59 @@ def create_store(path: Path, *, now_ms: int) -> None:
         raise cannot_write(path.parent, exc) from exc
 
 
-def recover(
-    db: sqlite3.Connection,
-    path: Path,
-    *,
-    identity: Identity,
-    now_ms: int,
-    later_than: str | None,
-    page_limit: int | None,
-) -> Opened:
-    """Verify the store behind `db`, begin a new epoch if it is a copy, and return what it holds.
+def open_store(
+    path: Path, *, identity: Identity, now_ms: int, later_than: str | None, page_limit: int | None
+) -> tuple[sqlite3.Connection, Opened]:
+    """Verify the store, begin a new epoch if it is a copy, and return its writer and what it holds.
 
     Args:
-        identity: Which file it is.
+        path: Of the store; it exists.
+        identity: Which file that is.
+        now_ms: Wall time, for the number of a new epoch.
         later_than: An epoch that a new one must exceed: the one this process has served so far.
         page_limit: Pages that the file may grow to, None for no limit.
     """
-    meta = _recognise(db, path)
-    _prepare(db, path, page_limit)
-    db.execute("BEGIN IMMEDIATE")
-    revision = _check_revisions(db, path, int(meta.get("verified", 0)))
-    documents = _open_documents(db)
-    epoch = meta["epoch"]
-    recorded = (meta.get("device"), meta.get("inode"))
+    meta, verified = _verify(path, identity)
+    epoch, recorded = meta["epoch"], (meta.get("device"), meta.get("inode"))
     # V1: a marked copy, or a file that is not the one the epoch was begun in.
     if "backup" in meta or recorded != (str(identity.device), str(identity.inode)):
         numbers = [epoch_number(known) for known in (epoch, later_than) if known is not None]
         epoch = _new_epoch(max(max(numbers) + 1, now_ms // 1000))
+    db = connect(path)
+    try:
+        _prepare(db, path, page_limit)
+        db.execute("BEGIN IMMEDIATE")
         db.execute("DELETE FROM meta WHERE key = 'backup'")
-    _set_meta(db, epoch=epoch, device=identity.device, inode=identity.inode, verified=revision)
-    notes = tuple(Note(*row) for row in db.execute("SELECT kind, id, value FROM notes ORDER BY kind, id"))
-    db.execute("COMMIT")
-    return Opened(epoch, revision, documents, notes)
+        _set_meta(
+            db, epoch=epoch, device=identity.device, inode=identity.inode,
+            log_inode=identify(log_of(path)).inode, verified=verified.revision,
+        )  # fmt: skip
+        db.execute("COMMIT")
+    except BaseException:
+        db.close()
+        raise
+    return db, replace(verified, epoch=epoch)
+
+
+def _verify(path: Path, identity: Identity) -> tuple[dict[str, str], Opened]:
+    """Return the store's `meta` and content without changing a byte of it, whoever's file it may be."""
+    # Before SQLite makes one: an empty log says nothing.
+    log = identify(log_of(path)) if log_of(path).exists() and log_of(path).stat().st_size else None
+    with closing(connect(path, "ro")) as db:
+        db.execute("BEGIN")
+        meta = _recognise(db, path)
+        if log is not None and meta.get("log_inode") == str(log.inode) and meta["inode"] != str(identity.inode):
+            raise StoreDamaged(
+                f"store file {path} was replaced, but {log_of(path).name} beside it belongs to the former one; "
+                f"remove {log_of(path).name} so that they do not mix"
+            )
+        revision = _check_revisions(db, path, int(meta.get("verified", 0)))
+        notes = tuple(Note(*row) for row in db.execute("SELECT kind, id, value FROM notes ORDER BY kind, id"))
+        return meta, Opened(meta["epoch"], revision, _open_documents(db), notes)
 
 
 def _recognise(db: sqlite3.Connection, path: Path) -> dict[str, str]:
-    """Return the store's `meta`; touches nothing, since the file may be somebody else's."""
+    """Return the store's `meta`, if this is a store that we can read."""
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
         raise StoreDamaged(f"{path} is not a runstate store; move it away or name another data directory with --data")
     meta = dict(db.execute("SELECT key, value FROM meta").fetchall())

@@ -178,9 +178,12 @@ def _document(db: sqlite3.Connection, row: tuple[Any, ...], encoded: bytes) -> D
     if digest(encoded) != recorded:
         raise damaged(db, Key(kind, name), version, revision, "its bytes do not have the recorded digest")
     try:
-        return restore_document(kind, encoded, position=Position(epoch, revision), at_ms=at_ms, old_state=old_state)
+        found = restore_document(kind, encoded, position=Position(epoch, revision), at_ms=at_ms, old_state=old_state)
     except InvalidValue as exc:
         raise damaged(db, Key(kind, name), version, revision, str(exc)) from exc
+    if (found.key, found.version) != (Key(kind, name), version):
+        raise damaged(db, Key(kind, name), version, revision, f"its bytes are {found.key.id} version {found.version}")
+    return found
 
 
 def _change(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,7 +28,7 @@ from runstate.core.run import Event, Run, step
 from runstate.ports import Clock, Journal, Opened
 from runstate.state.bus import EventBus
 from runstate.state.head import Head
-from runstate.state.writer import Append, Appended, Failed, JournalWriter, Probe, Probed, Reopen, Reopened, Result
+from runstate.state.writer import Append, Appended, Failed, JournalWriter, Probe, Probed, Reopen, Reopened, Result, Writer
 
 log = logging.getLogger("runstate.state")
 
@@ -60,16 +59,28 @@ def _seen(_: BaseException | None) -> None:
 class PipelineStateManager:
     """The single source of truth of every run and pipeline in one store."""
 
-    def __init__(self, journal: Journal, opened: Opened, *, clock: Clock, bus: EventBus) -> None:
-        """Take over an open journal; `async with manager.running()` starts writing."""
+    def __init__(
+        self,
+        journal: Journal,
+        opened: Opened,
+        *,
+        clock: Clock,
+        bus: EventBus,
+        writer: Callable[[Journal, Callable[[Result], None]], Writer] = JournalWriter,
+    ) -> None:
+        """Take over an open journal; `async with manager.running()` starts writing.
+
+        Args:
+            writer: Makes what appends; a simulation on virtual time has no threads and passes another one.
+        """
         self.journal, self.bus = journal, bus
         self.head = Head(opened)  #: What readers see.
         self.server_id = secrets.token_hex(4)  #: Names this server in `hello`; every start is another server.
         self.trouble: StoreError | None = None  #: Why commits do not work now; None where they do.
-        self._clock = clock
+        self._clock, self._make_writer = clock, writer
         self._under_way: list[tuple[Append, Ticket]] = []
         self._changed = asyncio.Event()
-        self._source_known_s = time.monotonic()
+        self._source_known_s = 0.0  # on the loop's clock
         self._recall(opened)
 
     def _recall(self, opened: Opened) -> None:
@@ -82,7 +93,8 @@ class PipelineStateManager:
     async def running(self) -> AsyncIterator[None]:
         """Write for as long as the block lasts; at its end everything under way is made durable."""
         self._loop = asyncio.get_running_loop()
-        self._writer = JournalWriter(self.journal, self._tell)
+        self._source_known_s = self._loop.time()
+        self._writer = self._make_writer(self.journal, self._tell)
         self._writer.start()
         async with asyncio.TaskGroup() as group:
             keeper = group.create_task(self._keep_source_known())
@@ -90,7 +102,7 @@ class PipelineStateManager:
                 yield
             finally:
                 keeper.cancel()
-                await asyncio.to_thread(self._writer.join)
+                await self._writer.close()
 
     # Reading
 
@@ -127,7 +139,7 @@ class PipelineStateManager:
 
     def source_age_ms(self) -> int:
         """Return the milliseconds since the journal was last known to work (PROTOCOL F3)."""
-        return max(0, round((time.monotonic() - self._source_known_s) * 1000))
+        return max(0, round((self._loop.time() - self._source_known_s) * 1000))
 
     @property
     def backlog(self) -> int:
@@ -249,9 +261,9 @@ class PipelineStateManager:
                     if work.commit is not None:
                         self._publish(work.commit)
                     ticket.future.set_result(None)
-                self._source_known_s = time.monotonic()
+                self._source_known_s = self._loop.time()
             case Probed():
-                self._source_known_s = time.monotonic()
+                self._source_known_s = self._loop.time()
             case Failed(error):
                 self._fail(error)
             case Reopened(opened, missed):
@@ -287,7 +299,7 @@ class PipelineStateManager:
             self._publish(commit)
         self._recall(opened)
         self.trouble = None
-        self._source_known_s = time.monotonic()
+        self._source_known_s = self._loop.time()
         log.warning("the journal works again at revision %d", self.head.revision, extra={"event": "store_recovered"})
 
     async def _keep_source_known(self) -> None:

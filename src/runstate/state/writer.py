@@ -6,10 +6,12 @@ failed batch is durable.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from runstate.core.commit import Commit, Note
 from runstate.core.errors import StoreError
@@ -81,8 +83,21 @@ class Reopened:
 Result = Appended | Probed | Failed | Reopened
 
 
+class Writer(Protocol):
+    """Where the manager sends its work, and who tells it the results in order."""
+
+    def start(self) -> None:
+        """Begin; the loop is running."""
+
+    def put(self, work: Work) -> None:
+        """Queue `work`; returns at once. The manager bounds how much stands here."""
+
+    async def close(self) -> None:
+        """Return once all queued work is done."""
+
+
 class JournalWriter:
-    """Owns the journal's writing side; `tell` is called in the thread with each result."""
+    """A thread that owns the journal's writing side; `tell` is called in it with each result."""
 
     def __init__(self, journal: Journal, tell: Callable[[Result], None]) -> None:
         self._journal, self._tell = journal, tell
@@ -98,10 +113,10 @@ class JournalWriter:
         """Queue `work`; returns at once. The manager bounds how much stands here."""
         self._queue.put(work)
 
-    def join(self) -> None:
-        """Wait until all queued work and a Close are done."""
+    async def close(self) -> None:
+        """Return once all queued work is done and the thread has ended."""
         self._queue.put(Close())
-        self._thread.join()
+        await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
         broken: StoreError | None = None
@@ -113,7 +128,7 @@ class JournalWriter:
                 self._tell(Failed(broken))
                 continue
             try:
-                self._tell(self._do(work))
+                self._tell(perform(self._journal, work))
                 broken = None
             except StoreError as error:
                 broken = error
@@ -137,16 +152,22 @@ class JournalWriter:
             batch.append(work)
         return batch
 
-    def _do(self, work: Sequence[Work]) -> Result:
-        match work[0]:
-            case Reopen(revision):
-                opened = self._journal.reopen()
-                return Reopened(opened, tuple(self._journal.commits_after(revision)))
-            case Probe():
-                self._journal.probe()
-                return Probed()
-            case _:
-                appends = tuple(piece for piece in work if isinstance(piece, Append))
-                commits = [piece.commit for piece in appends if piece.commit is not None]
-                self._journal.append(commits, [note for piece in appends for note in piece.notes])
-                return Appended(len(appends))
+
+def perform(journal: Journal, work: Sequence[Work]) -> Result:
+    """Do one piece of work, or a batch of appends, and return its result.
+
+    Raises:
+        StoreError: The journal refuses.
+    """
+    match work[0]:
+        case Reopen(revision):
+            opened = journal.reopen()
+            return Reopened(opened, tuple(journal.commits_after(revision)))
+        case Probe():
+            journal.probe()
+            return Probed()
+        case _:
+            appends = tuple(piece for piece in work if isinstance(piece, Append))
+            commits = [piece.commit for piece in appends if piece.commit is not None]
+            journal.append(commits, [note for piece in appends for note in piece.notes])
+            return Appended(len(appends))

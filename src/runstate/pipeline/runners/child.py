@@ -20,17 +20,16 @@ from typing import Self
 import msgspec
 
 from runstate.core.errors import NotStartable, RunstateError
-from runstate.core.facts import Fact, Failed, LineLogged, Outcome
+from runstate.core.facts import Fact, Failed, LineLogged, Outcome, Skipped, Succeeded
 from runstate.core.model import Worker
 from runstate.pipeline.definition import Pipeline, Stage
 from runstate.pipeline.runners.messages import (
     MAX_MESSAGE_BYTES,
     FromWorker,
     Go,
-    Result,
     Stop,
     encode_line,
-    fact_or_outcome,
+    said_by,
 )
 from runstate.pipeline.runners.outcome import ORPHANED, outcome_of_exit
 from runstate.pipeline.runners.pipes import LineCutter, PipeReader
@@ -230,12 +229,11 @@ class ChildAttempt:
 
     async def _take(self, line: bytes, decoder: msgspec.json.Decoder[FromWorker]) -> None:
         try:
-            message = decoder.decode(line)
-            said = fact_or_outcome(message)
+            said = said_by(decoder.decode(line))
         except (msgspec.DecodeError, RunstateError) as exc:
             self._refuse(str(exc))
             return
-        if not isinstance(message, Result):
+        if not isinstance(said, Succeeded | Failed | Skipped):
             await self._tell(said)
         elif self._outcome is None:
             self._outcome = said

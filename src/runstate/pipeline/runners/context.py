@@ -106,7 +106,8 @@ class StageLog(logging.Handler):
         context = self._find()
         if context is not None:
             context.log(self.format(record), record.levelname)
-        elif logging.root.handlers == [self] and logging.lastResort is not None:
-            # Our being there must not silence the warnings that Python prints where nobody configured logging.
-            if record.levelno >= logging.lastResort.level:
-                logging.lastResort.handle(record)
+            return
+        # Our being there must not silence the warnings that Python prints where nobody configured logging.
+        last = logging.lastResort
+        if last is not None and logging.root.handlers == [self] and record.levelno >= last.level:
+            last.handle(record)

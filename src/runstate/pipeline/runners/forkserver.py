@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import warnings
 
 import msgspec
@@ -49,7 +50,7 @@ def become_subreaper() -> bool:
     """Make orphaned descendants this process's children (Linux); return whether the system can."""
     if sys.platform != "linux":
         return False
-    return ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 class ForkServer:
@@ -165,6 +166,8 @@ class ForkServer:
             become_subreaper()
             os.close(begin)
             workers.work(*fds)
+        except BaseException:
+            traceback.print_exc()  # its stderr is a log line of the run where it got that far
         finally:
             os._exit(workers.BROKEN)
 

@@ -169,7 +169,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
             return encode_line(Result(skipped=outcome))
 
 
-def fact_or_outcome(line: FromWorker) -> Fact | Outcome:
+def said_by(line: FromWorker) -> Fact | Outcome:
     """Return what a worker's line says.
 
     Raises:

@@ -13,7 +13,7 @@ import os
 from runstate.core.model import cut_text
 from runstate.pipeline.runners.outcome import MAX_LINE_BYTES
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 16 * 1024  # some hundred lines: the loop is free again after a millisecond
 
 
 class PipeReader:
@@ -29,13 +29,16 @@ class PipeReader:
         """Return the next piece, b"" at the end."""
         while True:
             try:
-                return os.read(self._fd, PIECE_BYTES)
+                piece = os.read(self._fd, PIECE_BYTES)
             except BlockingIOError:
                 if self._is_finished:
                     return b""
                 await self._readable()
+                continue
             except ConnectionResetError:  # the peer died with something of ours unread
                 return b""
+            await asyncio.sleep(0)  # a flood is always readable, and the loop has other readers
+            return piece
 
     def finish(self) -> None:
         """Let `read` end once nothing is left to read."""

@@ -213,7 +213,7 @@ def _look_at(pid: int) -> _Process | None:
 
 def _table() -> dict[int, _Process]:
     if sys.platform == "linux":
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     else:
         import psutil
 

@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -56,11 +56,13 @@ class AsyncTaskRunner:
             if stage.is_async
         }
         self._heartbeat_s = heartbeat_s
+        self._group = asyncio.TaskGroup()
         self._attempts: set[TaskAttempt] = set()
         self._current: contextvars.ContextVar[RunningContext | None] = contextvars.ContextVar("stage", default=None)
         self._log = StageLog(self._current.get)
 
     async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
         logging.root.addHandler(self._log)
         return self
 
@@ -69,9 +71,10 @@ class AsyncTaskRunner:
     ) -> None:
         for attempt in self._attempts:
             attempt.kill()
-        while self._attempts:
-            await next(iter(self._attempts)).ended()
-        logging.root.removeHandler(self._log)
+        try:
+            await self._group.__aexit__(None, None, None)
+        finally:
+            logging.root.removeHandler(self._log)
 
     async def prepare(self, task: StageTask, report: Report) -> TaskAttempt:
         """Make an attempt ready; nothing of the stage runs before its `go`.
@@ -82,7 +85,13 @@ class AsyncTaskRunner:
         function = self._functions.get((task.pipeline, task.stage))
         if function is None:
             raise NotStartable(f"pipeline {task.pipeline} has no async stage {task.stage} here")
-        return TaskAttempt(function, task, report, self._heartbeat_s, self._attempts, self._current)
+        return TaskAttempt(function, task, report, self._heartbeat_s, self._begin)
+
+    def _begin(self, attempt: TaskAttempt) -> asyncio.Task[Outcome]:
+        self._attempts.add(attempt)
+        running = self._group.create_task(attempt.run(self._current))
+        running.add_done_callback(lambda _: self._attempts.discard(attempt))
+        return running
 
 
 class TaskAttempt:
@@ -94,13 +103,12 @@ class TaskAttempt:
         task: StageTask,
         report: Report,
         heartbeat_s: float,
-        living: set[TaskAttempt],
-        current: contextvars.ContextVar[RunningContext | None],
+        begin: Callable[[TaskAttempt], asyncio.Task[Outcome]],
     ) -> None:
         self._function = function
         self._report = report
         self._interval_s, self._heartbeat_s = task.progress_interval_s, heartbeat_s
-        self._living, self._current = living, current
+        self._begin = begin
         self._facts: deque[Fact] = deque()
         self._wake = asyncio.Event()
         self._context = RunningContext(task, tell=self._tell, wake=self._wake.set)
@@ -108,6 +116,7 @@ class TaskAttempt:
         self._whole: asyncio.Task[Outcome] | None = None
         self._stage: asyncio.Task[Outcome] | None = None
         self._is_killed = self._is_over = False
+        self._failure: Exception | None = None
 
     @property
     def worker(self) -> Worker | None:
@@ -117,9 +126,7 @@ class TaskAttempt:
     def go(self) -> None:
         """Begin the stage's work."""
         if not self._decided.is_set():
-            self._living.add(self)
-            self._whole = asyncio.get_running_loop().create_task(self._run())
-            self._whole.add_done_callback(lambda _: self._living.discard(self))
+            self._whole = self._begin(self)
             self._decided.set()
 
     def stop(self) -> None:
@@ -150,38 +157,35 @@ class TaskAttempt:
         Raises:
             Exception: What `report` raised; the stage has been cancelled because of it.
         """
-        await self.ended()
-        return self._asked() if self._whole is None else self._whole.result()
-
-    async def ended(self) -> None:
-        """Return when nothing of the attempt runs."""
         await self._decided.wait()
-        if self._whole is not None:
-            await asyncio.wait([self._whole])
+        if self._whole is None:
+            return self._asked()
+        await asyncio.wait([self._whole])
+        if self._failure is not None:
+            raise self._failure
+        return self._whole.result()
 
-    async def _run(self) -> Outcome:
+    async def run(self, current: contextvars.ContextVar[RunningContext | None]) -> Outcome:
+        """Execute the stage and report for it; the runner's, not yours."""
         if self._is_killed or self._context.asked_to_stop:
             return self._asked()
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._stage = group.create_task(self._execute())
-                group.create_task(self._speak())
-                await asyncio.wait([self._stage])
-                self._is_over = True
-                self._wake.set()
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        current.set(self._context)  # in the context of this task, which the stage's task and its own inherit
+        async with asyncio.TaskGroup() as group:
+            self._stage = group.create_task(self._execute())
+            group.create_task(self._speak())
+            await asyncio.wait([self._stage])
+            self._is_over = True
+            self._wake.set()
         return self._asked() if self._stage.cancelled() else self._stage.result()
 
     async def _execute(self) -> Outcome:
-        self._current.set(self._context)
         context = self._context
         try:
             return outcome_of_value(await self._function(context), context.stage)
         except asyncio.CancelledError as exc:
-            if context.asked_to_stop or self._is_killed or self._is_group_cancelled():
-                return self._asked()
-            return outcome_of_exception(exc)
+            # A stage may also raise CancelledError by itself; then nobody has called cancel() on its task.
+            is_cancelled = self._stage is not None and self._stage.cancelling() > 0
+            return self._asked() if is_cancelled else outcome_of_exception(exc)
         # SystemExit too: it must end the stage, not the server. Ctrl-C is the server's.
         except (Exception, SystemExit, GeneratorExit) as exc:
             outcome = outcome_of_exception(exc)
@@ -189,10 +193,6 @@ class TaskAttempt:
                 for line in traceback_lines(exc):
                     context.log(line, "error")
             return outcome
-
-    def _is_group_cancelled(self) -> bool:
-        # A stage may also raise CancelledError by itself; then nobody has called cancel() on its task.
-        return self._stage is not None and self._stage.cancelling() > 0
 
     def _asked(self) -> Failed:
         return STOPPED if self._context.asked_to_stop else KILLED
@@ -203,34 +203,38 @@ class TaskAttempt:
 
     async def _speak(self) -> None:
         """Report what the stage says, in order, until it is over and all is said."""
-        loop = asyncio.get_running_loop()
-        spoken_at = loop.time()
+        now = asyncio.get_running_loop().time
         fold_until = 0.0
+        self._spoken_at = now()
         while True:
             self._wake.clear()
             while self._facts:
-                await self._report(self._facts.popleft())
-                spoken_at = loop.time()
-            if self._is_over or loop.time() >= fold_until:
+                await self._say(self._facts.popleft())
+            if self._is_over or now() >= fold_until:
                 progress = self._context.take_progress()
                 if progress is not None:
-                    fold_until = loop.time() + self._interval_s
-                    await self._report(ProgressMade(progress))
-                    spoken_at = loop.time()
-                elif self._is_over:
-                    if not self._facts:
-                        return
-                    continue
+                    fold_until = now() + self._interval_s
+                    await self._say(ProgressMade(progress))
+            # It may have gone on while `_say` waited.
             if self._wake.is_set():
                 continue
-            if loop.time() >= spoken_at + self._heartbeat_s:
-                await self._report(HeartbeatHeard())
-                spoken_at = loop.time()
-            due = spoken_at + self._heartbeat_s
-            if self._context.is_waiting:
-                due = min(due, fold_until)
+            if self._is_over:
+                return
+            if now() >= self._spoken_at + self._heartbeat_s:
+                await self._say(HeartbeatHeard())
+                continue
+            due = self._spoken_at + self._heartbeat_s
             try:
-                async with asyncio.timeout_at(due):
+                async with asyncio.timeout_at(min(due, fold_until) if self._context.is_waiting else due):
                     await self._wake.wait()
             except TimeoutError:
                 pass  # a fold or a heartbeat is due
+
+    async def _say(self, fact: Fact) -> None:
+        if self._failure is None:
+            try:
+                await self._report(fact)
+            except Exception as exc:  # whatever the other side has, the attempt cannot go on unheard
+                self._failure = exc
+                self.kill()
+        self._spoken_at = asyncio.get_running_loop().time()

@@ -89,7 +89,8 @@ class _Orders:
                 return None
             self._received += chunk
         line, _, self._received = self._received.partition(b"\n")
-        return self._decoder.decode(line)
+        order: ToWorker = self._decoder.decode(line)
+        return order
 
 
 class _Worker:
@@ -100,6 +101,7 @@ class _Worker:
         self._context = RunningContext(_task_of(go), tell=self._tell, wake=self._wake)
         self._sending = threading.Lock()  # guards the socket and what is said last
         self._has_ended = False
+        self._over = threading.Event()
         self._sent_at = time.monotonic()
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()  # its put cannot be torn by a signal
         self._main = threading.main_thread().ident or 0
@@ -120,6 +122,7 @@ class _Worker:
             self._send_progress()
             self._control.sendall(encode_outcome(outcome))
             self._has_ended = True
+        self._over.set()
 
     def _execute(self) -> Outcome:
         stage = self._context.stage
@@ -177,13 +180,13 @@ class _Worker:
 
     def _speak(self) -> None:
         fold_until = 0.0
-        while True:
+        while not self._over.is_set():
             now = time.monotonic()
             beat_at = self._sent_at + self._go.heartbeat_s
             if now >= beat_at:
                 self._send(HeartbeatHeard())
             elif now < fold_until:
-                time.sleep(min(fold_until, beat_at) - now)  # what comes meanwhile is folded into one
+                self._over.wait(min(fold_until, beat_at) - now)  # what comes meanwhile is folded into one
             else:
                 with contextlib.suppress(queue.Empty):
                     self._wakes.get(timeout=beat_at - now)
@@ -286,7 +289,7 @@ def _take_over_logging(context: RunningContext) -> None:
 def _leave() -> None:
     """End the process as Python would, but for threads that the stage left behind: they end with it."""
     with contextlib.suppress(BaseException):
-        atexit._run_exitfuncs()
+        atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to run them after a fork
     for stream in _standard_streams():
         with contextlib.suppress(BaseException):
             stream.flush()

@@ -1,0 +1,67 @@
+"""The two ends of a terminal: consoles for people, bytes for programs, and log records on stderr.
+
+Colours and bars only where a terminal shows them; NO_COLOR is respected (rich does both).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, err: bool = False) -> Console:
+    """Return a console on stdout or stderr. What is shown is never markup: names and errors may hold brackets."""
+    from rich.console import Console
+
+    # Without a terminal nobody wraps: a line is a line, and 80 columns would cut what grep looks for.
+    wide = None if (sys.stderr if err else sys.stdout).isatty() or "COLUMNS" in os.environ else 240
+    return Console(stderr=err, markup=False, highlight=False, emoji=False, width=wide)
+
+
+def write_json(encoded: bytes) -> None:
+    """Write one JSON document and an end of line to stdout, as these very bytes."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(encoded + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def say(text: str) -> None:
+    """Print a line of the answer to stdout, at once."""
+    print(text, flush=True)
+
+
+def tell(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def is_debugging() -> bool:
+    """Return whether a person asked for tracebacks."""
+    return os.environ.get("RUNSTATE_DEBUG", "") not in ("", "0")
+
+
+class _Readable(logging.Formatter):
+    """`14:03:22 warning: …`; tracebacks only for those who debug."""
+
+    default_time_format = "%H:%M:%S"
+    default_msec_format = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not is_debugging():
+            record.exc_info = record.exc_text = record.stack_info = None
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        shown = logging.makeLogRecord(record.__dict__ | {"msg": f"{level}{record.getMessage()}", "args": None})
+        return super().format(shown)
+
+
+def log_to_stderr() -> None:
+    """Send log records of this process to stderr: runstate's from info on, all others' warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Readable("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("runstate").setLevel(logging.DEBUG if is_debugging() else logging.INFO)

@@ -1,0 +1,158 @@
+"""Finding pipelines in what a person names: a Python file, a `package.module`, either with `:NAME`.
+
+Every way in which this can fail is one sentence that names the file, and the line where there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from runstate.cli.failures import Usage
+from runstate.core.errors import DefinitionError
+from runstate.pipeline.definition import Pipeline, check_pipeline
+
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+TARGET_DIR = "RUNSTATE_TARGET_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a person named, loaded."""
+
+    text: str  #: As typed.
+    folder: Path  #: Of the file; of a module the current folder.
+    pipelines: tuple[Pipeline, ...]  #: In the order of their definition.
+
+
+def load_targets(texts: Sequence[str]) -> tuple[list[Pipeline], Path]:
+    """Return every pipeline of the targets, in order, and the folder of the first target.
+
+    Raises:
+        Usage: A target is not there, or cannot be loaded.
+        DefinitionError: A pipeline is defined wrongly, or two have one name.
+    """
+    targets = [load_target(text) for text in texts]
+    found: dict[str, Pipeline] = {}
+    for target in targets:
+        for pipeline in target.pipelines:
+            other = found.setdefault(pipeline.name, pipeline)
+            if other is not pipeline:
+                raise DefinitionError(
+                    f"two pipelines are named {pipeline.name}, at {other.place} and at {pipeline.place}; rename one"
+                )
+    for pipeline in found.values():
+        check_pipeline(pipeline)
+    return list(found.values()), targets[0].folder
+
+
+def choose(pipelines: Sequence[Pipeline], wanted: str | None, target: str) -> Pipeline:
+    """Return the pipeline that is to run.
+
+    Raises:
+        Usage: There is no such pipeline, or there are several and none was named.
+    """
+    names = ", ".join(pipeline.name for pipeline in pipelines)
+    if wanted is None:
+        if len(pipelines) > 1:
+            raise Usage(f"{target} has several pipelines, name one with --pipeline: {names}")
+        return pipelines[0]
+    for pipeline in pipelines:
+        if pipeline.name == wanted:
+            return pipeline
+    raise Usage(f"{target} has no pipeline {wanted}; it has {names}")
+
+
+def load_target(text: str) -> Target:
+    """Return what `text` names.
+
+    Raises:
+        Usage: It is not there, cannot be loaded, or holds no pipeline.
+        DefinitionError: A pipeline in it is defined wrongly.
+    """
+    place, colon, name = text.rpartition(":")
+    if not colon:
+        place, name = text, ""
+    if place.endswith(".toml"):
+        raise Usage(f"{place}: pipelines in TOML files come in a later release; define them in a Python file")
+    path = Path(place)
+    if place.endswith(".py") or os.sep in place or path.is_file():
+        module, folder = _load_file(path), path.absolute().parent
+    else:
+        module, folder = _load_module(place), Path.cwd()
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
+    if not colon:
+        if not found:
+            raise Usage(f'{place} has no pipeline at its top level; add one, such as: nightly = Pipeline("nightly")')
+        return Target(text, folder, tuple(dict.fromkeys(found.values())))
+    by_name = {pipeline.name: pipeline for pipeline in found.values()} | found
+    if name not in by_name:
+        there = f"it has {', '.join(found)}" if found else "it has none"
+        raise Usage(f"{place} has no pipeline {name or 'without a name'}; {there}")
+    return Target(text, folder, (by_name[name],))
+
+
+def _load_file(path: Path) -> ModuleType:
+    if path.is_dir():
+        raise Usage(f"{path} is a folder; name a Python file in it")
+    if not path.is_file():
+        raise Usage(f"there is no file {path}")
+    file = str(path.absolute())
+    return _load(path.stem, file, str(path))
+
+
+def _load_module(name: str) -> ModuleType:
+    if not _MODULE.fullmatch(name):
+        raise Usage(f"{name!r} is neither a Python file nor the name of a module")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    return _load(name, None, name)
+
+
+def _load(name: str, file: str | None, shown: str) -> ModuleType:
+    from runstate.pipeline.runners.load import load_module
+
+    try:
+        return load_module(name, file)
+    except DefinitionError:
+        raise
+    except ModuleNotFoundError as error:
+        if file is None and error.name is not None and (name + ".").startswith(error.name + "."):
+            raise Usage(f"there is no file and no module {name}; start where it can be imported") from error
+        raise _not_loaded(error, file, shown) from error
+    except SystemExit as error:
+        guard = 'put what is to run as a script below: if __name__ == "__main__":'
+        where = _line_of(error, file)
+        raise Usage(f"{where or shown}: the file ends the program while it is loaded; {guard}") from error
+    except Exception as error:
+        raise _not_loaded(error, file, shown) from error
+
+
+def _not_loaded(error: Exception, file: str | None, shown: str) -> Usage:
+    if isinstance(error, SyntaxError):
+        return Usage(f"{error.filename}:{error.lineno}: the file cannot be loaded: {type(error).__name__}: {error.msg}")
+    why = str(error).strip().partition("\n")[0]
+    where = _line_of(error, file) or shown
+    return Usage(f"{where}: the file cannot be loaded: {type(error).__name__}{f': {why}' if why else ''}")
+
+
+def _line_of(error: BaseException, file: str | None) -> str | None:
+    """Return `file:line` where the target's own code was, else where the error arose outside Python's import system."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<frozen") and not frame.filename.endswith(("/importlib/__init__.py", _LOADER))
+    ]
+    frames = [frame for frame in frames if frame.filename != __file__]
+    own = [frame for frame in frames if file is not None and os.path.samefile(frame.filename, file)] if file else []
+    last = (own or frames or [None])[-1]
+    return None if last is None else f"{last.filename}:{last.lineno}"
+
+
+_LOADER = os.path.join("runstate", "pipeline", "runners", "load.py")
