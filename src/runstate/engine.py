@@ -79,7 +79,7 @@ async def open_engine(
         StoreError: The directory or its store cannot be used.
         DefinitionError: A pipeline has no stage.
     """
-    data = data.absolute()
+    data = await asyncio.to_thread(data.absolute)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         lock = await asyncio.to_thread(DirectoryLock.acquire, data, now_ms=clock.now_ms())

@@ -176,6 +176,22 @@ class StageRunner(Protocol):
 
 
 __all__ = [
-    "Attempt", "Change", "Clock", "Cut", "Document", "Fact", "History", "HistoryEntry", "Journal", "Key", "Note",
-    "Opened", "Outcome", "Report", "RunsFilter", "StageRunner", "StageTask", "Worker",
+    "Attempt",
+    "Change",
+    "Clock",
+    "Cut",
+    "Document",
+    "Fact",
+    "History",
+    "HistoryEntry",
+    "Journal",
+    "Key",
+    "Note",
+    "Opened",
+    "Outcome",
+    "Report",
+    "RunsFilter",
+    "StageRunner",
+    "StageTask",
+    "Worker",
 ]

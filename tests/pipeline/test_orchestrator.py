@@ -97,7 +97,7 @@ def test_a_failed_stage_is_tried_again_after_its_pause(tmp_path: Path) -> None:
                 "running_translator", "running_merger", "success",
             ]  # fmt: skip
             assert (ended.retry_count, ended.stages["translator"].attempt, ended.error) == (2, 3, None)
-            retrying = [d for s, d in world.history(run_id) if s == "retrying"][0]
+            retrying = next(d for s, d in world.history(run_id) if s == "retrying")
             assert (retrying["error"], retrying["error_code"]) == ("ValueError: once", "exception")
             assert retrying["stages"]["translator"]["state"] == "retrying"
 
@@ -179,7 +179,11 @@ def test_stop_commits_the_request_at_once_and_the_end_when_the_worker_is_dead(tm
             began_s = asyncio.get_running_loop().time()
             ended = (await world.orchestrator.finished(run_id)).run
             assert runner.attempts[0].over and asyncio.get_running_loop().time() - began_s >= 7
-            assert (ended.state, ended.error_code, ended.stages["translator"].state) == ("stopped", "stopped", "stopped")
+            assert (ended.state, ended.error_code, ended.stages["translator"].state) == (
+                "stopped",
+                "stopped",
+                "stopped",
+            )
             with pytest.raises(TransitionRejected):
                 await world.orchestrator.stop(run_id)
 
@@ -212,7 +216,7 @@ def test_an_attempt_that_takes_too_long_is_dead_before_the_next_begins(tmp_path:
             run_id = (await world.orchestrator.start()).key.id
             ended = (await world.orchestrator.finished(run_id)).run
             assert (ended.state, len(runner.attempts), runner.attempts[0].killed.is_set()) == ("success", 2, True)
-            retrying = [d for s, d in world.history(run_id) if s == "retrying"][0]
+            retrying = next(d for s, d in world.history(run_id) if s == "retrying")
             assert retrying["error_code"] == "timeout"
 
     simulate(main())
@@ -248,7 +252,9 @@ def test_a_run_whose_pipeline_is_gone_fails(tmp_path: Path) -> None:
 
     async def main() -> None:
         journal = MemoryJournal(epoch=EPOCH)
-        async with open_world(tmp_path, [make_pipeline("old")], ScriptedRunner({"translator": [obey]}), journal) as world:
+        async with open_world(
+            tmp_path, [make_pipeline("old")], ScriptedRunner({"translator": [obey]}), journal
+        ) as world:
             run_id = (await world.orchestrator.start()).key.id
         async with open_world(tmp_path, [make_pipeline("new")], ScriptedRunner(), journal) as world:
             ended = (await world.manager.find_run(run_id)).run
@@ -283,7 +289,9 @@ def test_a_stage_that_cannot_be_started_fails_without_retries(tmp_path: Path) ->
         ({"metadata": {"x": "y" * 300_000}}, "bytes, more than"),
     ],
 )
-def test_a_bad_start_is_one_sentence_and_changes_nothing(tmp_path: Path, wanted: dict[str, Any], complaint: str) -> None:
+def test_a_bad_start_is_one_sentence_and_changes_nothing(
+    tmp_path: Path, wanted: dict[str, Any], complaint: str
+) -> None:
     """The text names the member."""
 
     async def main() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from runstate import Pipeline
 from runstate.core.commit import Key
 from runstate.journal.memory import MemoryJournal
-from runstate.pipeline.orchestrator import Orchestrator, Runners
+from runstate.pipeline.drive import Runners
+from runstate.pipeline.orchestrator import Orchestrator
 from runstate.pipeline.runlog import RunLogs
 from runstate.state.bus import EventBus
 from runstate.state.manager import PipelineStateManager

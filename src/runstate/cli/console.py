@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,10 +48,7 @@ def is_debugging() -> bool:
 
 
 class _Readable(logging.Formatter):
-    """`14:03:22 warning: …`; tracebacks only for those who debug."""
-
-    default_time_format = "%H:%M:%S"
-    default_msec_format = None
+    """`warning: …`; tracebacks only for those who debug."""
 
     def format(self, record: logging.LogRecord) -> str:
         if not is_debugging():
@@ -59,9 +58,30 @@ class _Readable(logging.Formatter):
         return super().format(shown)
 
 
-def log_to_stderr() -> None:
-    """Send log records of this process to stderr: runstate's from info on, all others' warnings."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Readable("%(asctime)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("runstate").setLevel(logging.DEBUG if is_debugging() else logging.INFO)
+class _Told(logging.Handler):
+    """Hands each record to a function as a line."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+        self.setFormatter(_Readable())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(self.format(record))
+
+
+@contextmanager
+def logging_to(write: Callable[[str], None], *, least: int = logging.INFO) -> Iterator[None]:
+    """Show the log records of this program, but not those of the stages, for as long as the block lasts."""
+    handler = _Told(write)
+    level = logging.DEBUG if is_debugging() else least
+    levels = {"runstate": level, "asyncio": logging.WARNING, "uvicorn": logging.WARNING}
+    for name, lowest in levels.items():
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(lowest)
+    logging.getLogger().setLevel(logging.INFO)  # what async stages log goes into their runs' logs, from info on
+    try:
+        yield
+    finally:
+        for name in levels:
+            logging.getLogger(name).removeHandler(handler)

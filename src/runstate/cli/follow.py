@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from runstate.cli.console import console, tell
 from runstate.cli.lines import news
-from runstate.cli.words import clock_time, one_line
+from runstate.cli.words import clock_time
 from runstate.core.canonical import Json
 
 if TYPE_CHECKING:
@@ -109,9 +109,3 @@ def view(now: Now) -> View:
     """Return the view that stderr can show."""
     on = console(err=True)
     return Bars(now, on) if on.is_terminal and not on.is_dumb_terminal else Lines(now)
-
-
-def log_words(stage: str, level: str, text: str) -> str:
-    """Return a stage's log line as it is shown among a run's news."""
-    loud = f"{level}: " if level not in ("info", "debug") else ""
-    return f"{stage} | {loud}{one_line(text, 2000)}"

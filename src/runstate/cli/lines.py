@@ -7,7 +7,6 @@ from typing import Any
 
 from runstate.cli.words import amount, duration, elapsed_ms, one_line
 from runstate.core.canonical import Json, encode
-from runstate.core.machine import is_terminal
 
 _PLAIN = {"version", "updated_at", "epoch", "heartbeat_at", "started_at", "ended_at", "status", "state", "current_stage"}
 
@@ -15,7 +14,8 @@ _PLAIN = {"version", "updated_at", "epoch", "heartbeat_at", "started_at", "ended
 def news(old: Mapping[str, Json] | None, new: Mapping[str, Json], *, now_ms: int) -> Iterator[str]:
     """Yield one line per change of state between two versions of a run; `old` None: it is seen for the first time.
 
-    Versions in between may have been skipped; what they did is told by where they led.
+    Versions in between may have been skipped; what they did is told by where they led. The end of the run is told by
+    `outcome`.
     """
     run = f"run {new['run_id']} of {new['pipeline']}"
     if old is None:
@@ -30,8 +30,6 @@ def news(old: Mapping[str, Json] | None, new: Mapping[str, Json], *, now_ms: int
     if asked is not None and (old is None or old["stop_requested"] is None):
         by = f" by {asked['by']}" if asked["by"] else ""
         yield f"{run}: stop requested{by}{': ' + one_line(asked['reason']) if asked['reason'] else ''}"
-    if old is not None and old["state"] != new["state"] and is_terminal(new["state"]):
-        yield outcome(new, now_ms=now_ms)
 
 
 def outcome(document: Mapping[str, Json], *, now_ms: int) -> str:

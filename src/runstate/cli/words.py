@@ -47,6 +47,11 @@ def duration(ms: float) -> str:
     return f"{seconds // 86400} d {seconds % 86400 // 3600:02d} h"
 
 
+def seconds(value: float) -> str:
+    """Return a limit: `10 s`, `2.5 s`, `10 min 00 s`."""
+    return f"{value:g} s" if value < 60 else duration(value * 1000)
+
+
 def age(ms: float) -> str:
     """Return how long ago something was, in one unit."""
     seconds = max(0, int(ms // 1000))
@@ -114,6 +119,14 @@ def pace(stage: Mapping[str, Json], *, now_ms: int) -> str:
 
 
 def one_line(text: str | None, limit: int = 500) -> str:
-    """Return the first line of `text`, cut with an ellipsis."""
+    """Return the first line of `text`, printable, cut with an ellipsis."""
     line, _, rest = (text or "").strip().partition("\n")
+    line = printable(line)
     return line[: limit - 1] + "…" if len(line) > limit or rest else line
+
+
+def printable(text: str) -> str:
+    """Return `text` with what a terminal would obey shown as �."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else " " if char in "\t\r\n" else "\ufffd" for char in text)

@@ -75,7 +75,9 @@ def check(value: Json, where: str = "value", depth: int = 0) -> bool:
         return True
     if kind is int:
         if not -MAX_SAFE_INT <= value <= MAX_SAFE_INT:
-            raise InvalidValue(f"{where} is an integer beyond ±(2^53−1), which JSON readers cannot hold; send it as text")
+            raise InvalidValue(
+                f"{where} is an integer beyond ±(2^53−1), which JSON readers cannot hold; send it as text"
+            )
         return True
     if kind is float:
         _check_float(value, where)
@@ -96,7 +98,9 @@ def check(value: Json, where: str = "value", depth: int = 0) -> bool:
         return plain
     if kind is FrozenJson:
         return False
-    raise InvalidValue(f"{where} is of type {kind.__name__}, which is not JSON; return text, numbers, booleans, None, lists and dicts")
+    raise InvalidValue(
+        f"{where} is of type {kind.__name__}, which is not JSON; use text, numbers, booleans, None, lists and dicts"
+    )
 
 
 def _check_text(text: str, where: str) -> None:
@@ -109,7 +113,9 @@ def _check_float(value: float, where: str) -> None:
         raise InvalidValue(f"{where} is {value!r}, which JSON has no number for; use None")
     # ES6 writes whole floats below 1e21 without exponent, so a reader would take this for an integer it cannot hold.
     if value.is_integer() and MAX_SAFE_INT < abs(value) < 1e21:
-        raise InvalidValue(f"{where} is a whole number beyond ±(2^53−1), which JSON readers cannot hold; send it as text")
+        raise InvalidValue(
+            f"{where} is a whole number beyond ±(2^53−1), which JSON readers cannot hold; send it as text"
+        )
 
 
 def normal(value: Json) -> Json:

@@ -121,7 +121,9 @@ class StoreInUse(StoreError):
         self.directory, self.pid, self.url = directory, pid, url
         owner = f"process {pid}" if pid is not None else "another process"
         where = f", which serves {url}" if url else ""
-        super().__init__(f"data directory {directory} is in use by {owner}{where}; use that one or name another with --data")
+        super().__init__(
+            f"data directory {directory} is in use by {owner}{where}; use that one or name another with --data"
+        )
 
 
 class StoreDamaged(StoreError):

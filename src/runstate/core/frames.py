@@ -57,7 +57,14 @@ def full_change(document: Document, *, in_snapshot: bool = False) -> bytes:
 
 def hello(*, server: str, epoch: str, position: str) -> Frame:
     """Return the first frame of every stream (F1)."""
-    body = {"type": "hello", "protocol": PROTOCOL, "server": server, "epoch": epoch, "position": position, "heartbeat_ms": HEARTBEAT_MS}
+    body = {
+        "type": "hello",
+        "protocol": PROTOCOL,
+        "server": server,
+        "epoch": epoch,
+        "position": position,
+        "heartbeat_ms": HEARTBEAT_MS,
+    }
     return Frame(msgspec.json.encode(body))
 
 

@@ -21,6 +21,8 @@ Status = Literal["idle", "running", "stopped", "error"]
 
 
 class Phase(StrEnum):
+    """Where a run is, without its stage."""
+
     IDLE = "idle"
     SCHEDULED = "scheduled"
     STARTING = "starting"
@@ -120,7 +122,7 @@ def _stages_fit(plan: Sequence[str], old: State, new: State) -> bool:
             return old.stage == plan[-1]
         case (Phase.RUNNING, Phase.RETRYING) | (Phase.RETRYING, Phase.RUNNING):
             return new.stage == old.stage
-        case (Phase.FAILED | Phase.STOPPED), Phase.RETRYING:
+        case ((Phase.FAILED | Phase.STOPPED), Phase.RETRYING):
             return new.stage in plan
         case _:
             return True

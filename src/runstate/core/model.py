@@ -6,7 +6,6 @@ A document is a value; `encoded()` is its one canonical form. Changing one means
 from __future__ import annotations
 
 import re
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar

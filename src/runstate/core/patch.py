@@ -43,7 +43,9 @@ def apply(document: Json, patch: Json) -> Json:
         raise PeerError("a patch is an array of operations")
     for operation in patch:
         match operation:
-            case {"op": "add" | "replace" | "remove" as op, "path": str(path)} if op == "remove" or "value" in operation:
+            case {"op": "add" | "replace" | "remove" as op, "path": str(path)} if (
+                op == "remove" or "value" in operation
+            ):
                 document = _apply_at(document, op, path, operation.get("value"))
             case _:
                 raise PeerError(f"{operation!r} is not an add, replace or remove operation")

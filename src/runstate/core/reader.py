@@ -45,7 +45,9 @@ class Topics:
             elif kind == "run" and name:
                 runs.add(name)
             else:
-                raise PeerError(f"topic {topic!r} is not known; use *, pipeline:<name> or run:<id>, separated by commas")
+                raise PeerError(
+                    f"topic {topic!r} is not known; use *, pipeline:<name> or run:<id>, separated by commas"
+                )
         return cls(everything, frozenset(pipelines), frozenset(runs))
 
     def wants(self, document: Document, *, current: bool) -> bool:
@@ -62,7 +64,9 @@ class Reader:
 
     topics: Topics
     position: str  #: All that concerns the reader up to here has been sent.
-    dirty: Mapping[Key, Document] = field(default_factory=lambda: MappingProxyType({}))  #: Owed, the latest version of each, in order of commit.
+    dirty: Mapping[Key, Document] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  #: Owed, the latest version of each, in order of commit.
 
     def mark(self, documents: Iterable[Document], *, is_current: Mapping[str, bool]) -> Reader:
         """Return the reader after a commit that touched `documents`.

@@ -7,25 +7,36 @@ machine does not allow; it stamps no version and no epoch, the commit does (`cor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 from msgspec.structs import replace
 
 from runstate.core.canonical import FrozenJson, Json
-from runstate.core.errors import InvalidValue, StaleAttempt
+from runstate.core.errors import InvalidValue, StaleAttempt, TransitionRejected
+from runstate.core.events import (
+    AttemptFailed,
+    AttemptInterrupted,
+    AttemptStarted,
+    Event,
+    MetadataChanged,
+    ProgressReported,
+    RunFailed,
+    RunStopped,
+    StageSkipped,
+    StageSucceeded,
+    StopAsked,
+    WorkerHeard,
+    WorkerKnown,
+)
 from runstate.core.machine import Phase, State, check_move, is_terminal, phase_of, status_of
 from runstate.core.model import (
-    EMPTY,
     MAX_ERROR_BYTES,
     MAX_OUTPUTS_BYTES,
     Ledger,
-    Progress,
     RunContext,
     StageRecord,
     StopRequest,
     Trigger,
-    Worker,
     cut_text,
 )
 from runstate.core.times import format_time
@@ -36,113 +47,6 @@ class Run(NamedTuple):
 
     context: RunContext
     ledger: Ledger
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
-    """An execution of `stage` began: the first stage's, or one after a retry."""
-
-    stage: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerKnown:
-    """The process that will execute the attempt is known; it waits for its go."""
-
-    stage: str
-    attempt: int
-    worker: Worker
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressReported:
-    stage: str
-    attempt: int
-    progress: Progress
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerHeard:
-    stage: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class MetadataChanged:
-    stage: str
-    attempt: int
-    patch: FrozenJson  #: A merge patch (RFC 7396).
-
-
-@dataclass(frozen=True, slots=True)
-class StageSucceeded:
-    """The stage is done; the next one begins in the same commit, or the run is a success."""
-
-    stage: str
-    attempt: int
-    outputs: FrozenJson
-
-
-@dataclass(frozen=True, slots=True)
-class StageSkipped:
-    """The stage had nothing to do; the run goes on as after a success."""
-
-    stage: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptFailed:
-    """The attempt failed; with `retry` the stage is tried again, else the run has failed."""
-
-    stage: str
-    attempt: int
-    error: str
-    code: str
-    retry: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptInterrupted:
-    """The server went away under the attempt; the stage will be tried again (D10)."""
-
-    stage: str
-    clean: bool  #: The server was asked to end; such an interruption is not counted against the stage.
-
-
-@dataclass(frozen=True, slots=True)
-class RunFailed:
-    """The run cannot go on, for a reason that is no attempt's."""
-
-    error: str
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    by: str | None
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunStopped:
-    """Nothing of the run is alive any more."""
-
-
-Event = (
-    AttemptStarted
-    | WorkerKnown
-    | ProgressReported
-    | WorkerHeard
-    | MetadataChanged
-    | StageSucceeded
-    | StageSkipped
-    | AttemptFailed
-    | AttemptInterrupted
-    | RunFailed
-    | StopAsked
-    | RunStopped
-)
 
 
 def new_run(
@@ -184,7 +88,7 @@ def state_of(context: RunContext) -> State:
     return State(phase_of(context.state), context.current_stage)
 
 
-def step(run: Run, event: Event, *, now_ms: int) -> Run:
+def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: PLR0915 - one arm per event: the whole law in one place
     """Return the run after `event`; `run` is left as it was.
 
     Raises:
@@ -196,6 +100,9 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:
     now = format_time(now_ms)
     match event:
         case AttemptStarted(stage):
+            if phase_of(context.state) is Phase.RUNNING:
+                # A running stage gives way to the next one by its own success alone.
+                raise TransitionRejected(context.state, f"running_{stage}")
             record = context.stages.get(stage, StageRecord())
             fresh = StageRecord(state="running", attempt=record.attempt + 1, started_at=now, heartbeat_at=now)
             moved = _move(context, Phase.RUNNING, stage, fresh, now)
@@ -216,7 +123,9 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:
         case StageSucceeded(stage, attempt, outputs):
             record = _running(context, stage, attempt)
             if len(outputs.encoded) > MAX_OUTPUTS_BYTES:
-                raise InvalidValue(f"the outputs of stage {stage} are {len(outputs.encoded)} bytes, more than {MAX_OUTPUTS_BYTES}")
+                raise InvalidValue(
+                    f"the outputs of stage {stage} are {len(outputs.encoded)} bytes, more than {MAX_OUTPUTS_BYTES}"
+                )
             done = replace(record, state="success", ended_at=now, heartbeat_at=now, outputs=outputs)
             return Run(_advance(context, stage, done, now), Ledger())
         case StageSkipped(stage, attempt):
@@ -231,8 +140,12 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:
                 error_code=code,
             )
             phase = Phase.RETRYING if retry else Phase.FAILED
-            return Run(_move(context, phase, stage, record, now), replace(ledger, failures=ledger.failures + 1, worker=None))
+            return Run(
+                _move(context, phase, stage, record, now), replace(ledger, failures=ledger.failures + 1, worker=None)
+            )
         case AttemptInterrupted(stage, clean):
+            if context.state != f"running_{stage}":
+                raise TransitionRejected(context.state, "retrying")
             record = replace(
                 context.stages[stage],
                 state="retrying",
@@ -253,7 +166,9 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:
         case RunStopped():
             asked = context.stop_requested
             why = f"Stopped: {asked.reason}" if asked is not None and asked.reason else "Stopped: on request"
-            return Run(_end(context, Phase.STOPPED, "stopped", cut_text(why, MAX_ERROR_BYTES), "stopped", now), Ledger())
+            return Run(
+                _end(context, Phase.STOPPED, "stopped", cut_text(why, MAX_ERROR_BYTES), "stopped", now), Ledger()
+            )
         case _:
             assert_never(event)
 
@@ -262,7 +177,9 @@ def _running(context: RunContext, stage: str, attempt: int) -> StageRecord:
     """Return the stage's record if `attempt` is the one that is running: the fence of PROTOCOL C5."""
     record = context.stages.get(stage)
     if record is None or context.current_stage != stage or record.state != "running" or record.attempt != attempt:
-        raise StaleAttempt(f"attempt {attempt} of stage {stage} is not the one that is running; what it sent is refused")
+        raise StaleAttempt(
+            f"attempt {attempt} of stage {stage} is not the one that is running; what it sent is refused"
+        )
     return record
 
 
@@ -332,10 +249,3 @@ def _merge(target: Json, patch: Json) -> Json:
         else:
             merged[key] = _merge(merged.get(key), value)
     return merged
-
-
-__all__ = [
-    "EMPTY", "AttemptFailed", "AttemptInterrupted", "AttemptStarted", "Event", "MetadataChanged", "ProgressReported",
-    "Run", "RunFailed", "RunStopped", "StageSkipped", "StageSucceeded", "StopAsked", "WorkerHeard", "WorkerKnown",
-    "never_run", "new_run", "state_of", "step",
-]

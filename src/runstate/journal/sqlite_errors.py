@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runstate.core.errors import StoreDamaged, StoreError, StoreUnavailable
+from runstate.core.errors import InvalidValue, PeerError, StoreDamaged, StoreError, StoreUnavailable
 
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space",
@@ -35,8 +35,13 @@ def refusal(exc: sqlite3.Error, path: Path) -> StoreError:
 
 @contextmanager
 def mapped_errors(path: Path) -> Iterator[None]:
-    """Raise our errors in place of SQLite's."""
+    """Raise our errors in place of SQLite's, and of what rows that we never wrote make of our code."""
     try:
         yield
     except sqlite3.Error as exc:
         raise refusal(exc, path) from exc
+    except (InvalidValue, PeerError, TypeError, ValueError) as exc:
+        # Inside the journal nothing but the rows can be of the wrong form. UnicodeDecodeError is a ValueError.
+        raise StoreDamaged(
+            f"store file {path} holds what runstate never wrote ({exc}); restore a backup of it (the file was left as it is)"
+        ) from exc

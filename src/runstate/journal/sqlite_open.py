@@ -22,8 +22,7 @@ from runstate.journal.sqlite_read import damaged, head, head_revision, heads, re
 from runstate.ports import Opened
 
 FORMAT = 1
-# Checkpoints copy the WAL into the file; every 4 000 pages (16 MB) is where their cost per commit levels off.
-CHECKPOINT_PAGES = 4_000
+# A batch may make the log longer than SQLite's usual 4 MB; what is beyond this is given back.
 WAL_KEPT_BYTES = 64 * 1024 * 1024
 WRITER_CACHE_KIB = 16 * 1024
 
@@ -55,26 +54,30 @@ def create_store(path: Path, *, now_ms: int) -> None:
         new.touch()
     except OSError as exc:
         raise cannot_write(path.parent, exc) from exc
-    with mapped_errors(new):
-        db = connect(new)
-        try:
-            db.executescript(
-                "BEGIN;" + resources.files(__package__).joinpath("journal.sql").read_text(encoding="utf-8")
-            )
-            identity = identify(new)
-            _set_meta(
-                db, format=FORMAT, epoch=_new_epoch(now_ms // 1000),
-                device=identity.device, inode=identity.inode, verified=0,
-            )  # fmt: skip
-            db.execute("COMMIT")
-            db.execute("PRAGMA journal_mode = WAL")
-        finally:
-            db.close()
+    try:
+        with mapped_errors(new), closing(connect(new)) as db:
+            _write_schema(db, new, now_ms)
+    except BaseException:
+        # On a full disk what is half made would take the room that others need.
+        for suffix in ("", "-journal"):
+            new.with_name(new.name + suffix).unlink(missing_ok=True)
+        raise
     try:
         new.rename(path)
         sync_directory(path.parent)
     except OSError as exc:
         raise cannot_write(path.parent, exc) from exc
+
+
+def _write_schema(db: sqlite3.Connection, path: Path, now_ms: int) -> None:
+    identity = identify(path)
+    schema = resources.files(__package__).joinpath("journal.sql").read_text(encoding="utf-8")
+    db.executescript(f"BEGIN; {schema}")
+    _set_meta(
+        db, format=FORMAT, epoch=_new_epoch(now_ms // 1000), device=identity.device, inode=identity.inode, verified=0
+    )  # fmt: skip
+    db.execute("COMMIT")
+    db.execute("PRAGMA journal_mode = WAL")
 
 
 def open_store(
@@ -155,7 +158,6 @@ def _prepare(db: sqlite3.Connection, path: Path, page_limit: int | None) -> None
     # macOS: only these reach the platter; elsewhere they do nothing.
     db.execute("PRAGMA fullfsync = ON")
     db.execute("PRAGMA checkpoint_fullfsync = ON")
-    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
     if page_limit is not None:

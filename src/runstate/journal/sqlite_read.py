@@ -19,7 +19,7 @@ PLACE_BITS = 16  # `number` = revision << PLACE_BITS | place in the commit; see 
 MAX_REVISION = 2 ** (63 - PLACE_BITS) - 1
 
 # CAST: a hand that edits the file may leave text where bytes were; that must end as "damaged", not as a TypeError.
-_HEADS = "SELECT kind, id, version, revision, epoch, at_ms, old_state, digest, CAST(encoded AS BLOB) FROM heads "
+_HEADS = "SELECT kind, id, version, revision, epoch, at_ms, old_state, digest, ifnull(CAST(encoded AS BLOB), x'') FROM heads "
 
 _CHAIN = """
 SELECT version, number >> 16, digest, CAST(patch AS BLOB), CAST(full AS BLOB) FROM versions
@@ -129,7 +129,7 @@ def commits_after(db: sqlite3.Connection, revision: int) -> list[Commit]:
     ):
         position = Position(epoch, number)
         changes = tuple(_change(db, latest, position, at_ms, row) for row in by_revision.get(number, ()))
-        commits.append(Commit(position, at_ms, FrozenJson(decode(cause)), changes))
+        commits.append(Commit(position, at_ms, FrozenJson(decode(cause or b"")), changes))
     return commits
 
 

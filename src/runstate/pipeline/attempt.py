@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from runstate.core.errors import InvalidValue, StaleAttempt, StoreUnavailable
+from runstate.core.events import MetadataChanged, ProgressReported, WorkerHeard, WorkerKnown
 from runstate.core.facts import Fact, Failed, HeartbeatHeard, LineLogged, MetadataPatched, Outcome, ProgressMade
-from runstate.core.run import MetadataChanged, ProgressReported, WorkerHeard, WorkerKnown
 from runstate.pipeline.definition import Stage
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.ports import Attempt, Clock
@@ -40,15 +40,20 @@ class FactReporter:
         manager: PipelineStateManager,
         logs: RunLogs,
         clock: Clock,
+        *,
         run_id: str,
         stage: str,
         attempt: int,
         on_line: Callable[[Line], None] | None,
+        is_closing: Callable[[], bool],
     ) -> None:
         self._manager, self._logs, self._clock, self._on_line = manager, logs, clock, on_line
+        self._is_closing = is_closing
         self._run_id, self._stage, self._attempt = run_id, stage, attempt
         self._last: tuple[ProgressMade, Ticket] | None = None
-        self.refused: Failed | None = None  #: Set when a fact cannot stand in the document; the attempt has failed then.
+        self.refused: Failed | None = (
+            None  #: Set when a fact cannot stand in the document; the attempt has failed then.
+        )
 
     async def __call__(self, fact: Fact) -> None:
         """Take a fact; returns when the next may come, which is the back-pressure."""
@@ -78,12 +83,18 @@ class FactReporter:
 
     async def _progress(self, fact: ProgressMade) -> None:
         # While the journal refuses, the worker goes on and its progress is folded at its source.
-        await self._manager.until(lambda: self._manager.trouble is None)
+        if not await self._journal_works():
+            return
         ticket = self._manager.apply(self._run_id, ProgressReported(self._stage, self._attempt, fact.progress))
         if ticket is not None:
             self._last = (fact, ticket)
             if self._manager.backlog > MAX_BACKLOG:
                 await self.settle()
+
+    async def _journal_works(self) -> bool:
+        """Wait for it; False where the server ends before."""
+        await self._manager.until(lambda: self._manager.trouble is None or self._is_closing())
+        return self._manager.trouble is None
 
     async def settle(self) -> None:
         """Make sure that the last progress is durable: the last value is never lost."""
@@ -96,8 +107,7 @@ class FactReporter:
                 await self(fact)
 
     async def _surely(self, event: MetadataChanged) -> None:
-        while True:
-            await self._manager.until(lambda: self._manager.trouble is None)
+        while await self._journal_works():
             try:
                 ticket = self._manager.apply(self._run_id, event)
                 if ticket is not None:

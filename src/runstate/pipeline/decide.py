@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from runstate.core.facts import Failed, Outcome, Skipped, Succeeded
-from runstate.core.machine import Phase, is_terminal, phase_of
-from runstate.core.model import RunContext
-from runstate.core.run import (
+from runstate.core.events import (
     AttemptFailed,
     AttemptInterrupted,
     AttemptStarted,
     Event,
-    Run,
     RunFailed,
     RunStopped,
     StageSkipped,
     StageSucceeded,
 )
+from runstate.core.facts import Failed, Outcome, Skipped, Succeeded
+from runstate.core.machine import Phase, is_terminal, phase_of
+from runstate.core.model import RunContext
+from runstate.core.run import Run
 from runstate.core.times import parse_time
 from runstate.pipeline.definition import Stage
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -150,7 +149,9 @@ class Pipeline:
         _check_name("pipeline", name, place)
         _check_seconds("progress_interval_s", progress_interval_s, f"pipeline {name} ({place})")
         if run_policy != "always":
-            raise DefinitionError(f'pipeline {name} ({place}): run_policy {run_policy!r} is not supported yet; use "always"')
+            raise DefinitionError(
+                f'pipeline {name} ({place}): run_policy {run_policy!r} is not supported yet; use "always"'
+            )
         self.name = name
         self.progress_interval_s = float(progress_interval_s)
         self.place = place  #: `file:line` of the definition.
@@ -251,7 +252,9 @@ def check_pipeline(pipeline: Pipeline) -> None:
         DefinitionError: The pipeline has no stage.
     """
     if not pipeline.stages:
-        raise DefinitionError(f"pipeline {pipeline.name} ({pipeline.place}) has no stage; add one with @{pipeline.name}.stage")
+        raise DefinitionError(
+            f"pipeline {pipeline.name} ({pipeline.place}) has no stage; add one with @{pipeline.name}.stage"
+        )
 
 
 def _check_name(what: str, name: object, place: str) -> None:
@@ -293,7 +296,7 @@ def _check_signature(function: StageFunction, where: str) -> None:
 def _file_of(function: StageFunction) -> str | None:
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None) or getattr(getattr(function, "__code__", None), "co_filename", None)
-    return os.path.abspath(file) if file and os.path.exists(file) else None
+    return str(Path(file).absolute()) if file and Path(file).exists() else None
 
 
 def _place_of(function: StageFunction) -> str:
@@ -302,7 +305,7 @@ def _place_of(function: StageFunction) -> str:
 
 
 def _caller() -> str:
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # noqa: SLF001 - the only way to say where a definition stands
     while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

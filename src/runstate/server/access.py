@@ -26,7 +26,9 @@ class LoopbackOnly:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refusal = refusal_of(Headers(scope=scope), is_read=scope["type"] == "http" and scope["method"] in ("GET", "HEAD"))
+        refusal = refusal_of(
+            Headers(scope=scope), is_read=scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        )
         if refusal is None:
             await self._app(scope, receive, send)
         else:

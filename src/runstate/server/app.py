@@ -1,7 +1,7 @@
 """Runstate: the ASGI application, embeddable below any path of any host application.
 
-    app = Runstate([market], data="./.runstate")
-    FastAPI(lifespan=app.lifespan).mount("/runstate", app)
+app = Runstate([market], data="./.runstate")
+FastAPI(lifespan=app.lifespan).mount("/runstate", app)
 """
 
 from __future__ import annotations

@@ -32,7 +32,11 @@ def query_of(request: HTTPConnection, allowed: Iterable[str] = ()) -> dict[str, 
     for name, value in request.query_params.multi_items():
         if name not in wanted:
             rule = _LATER_QUERY.get(name)
-            why = f"is not supported yet (rule {rule})" if rule else f"is not known here; known: {', '.join(wanted) or 'none'}"
+            why = (
+                f"is not supported yet (rule {rule})"
+                if rule
+                else f"is not known here; known: {', '.join(wanted) or 'none'}"
+            )
             raise Problem("bad_query", f"query parameter {name} {why}")
         if name in found:
             raise Problem("bad_query", f"query parameter {name} stands twice")
@@ -50,7 +54,9 @@ def number_of(query: dict[str, str], name: str, *, default: int, least: int, mos
     if text is None:
         return default
     if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise Problem("bad_query", f"query parameter {name} is {text!r}; a whole number from {least} to {most} is needed")
+        raise Problem(
+            "bad_query", f"query parameter {name} is {text!r}; a whole number from {least} to {most} is needed"
+        )
     return int(text)
 
 
@@ -85,7 +91,9 @@ async def body_of(request: Request, members: dict[str, type | tuple[type, ...]])
         return {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise Problem("unsupported_media_type", f"the body is {kind or 'of no named type'}; send Content-Type: application/json")
+        raise Problem(
+            "unsupported_media_type", f"the body is {kind or 'of no named type'}; send Content-Type: application/json"
+        )
     try:
         value = decode(bytes(body))
     except InvalidValue as exc:
@@ -96,5 +104,8 @@ async def body_of(request: Request, members: dict[str, type | tuple[type, ...]])
         if name not in members:
             raise Problem("invalid", f"the body has the unknown member {name!r}; known: {', '.join(members) or 'none'}")
         if not isinstance(member, members[name]):
-            raise Problem("invalid", f"member {name} is of the wrong type: {msgspec.json.encode(member)[:40].decode(errors='replace')}")
+            raise Problem(
+                "invalid",
+                f"member {name} is of the wrong type: {msgspec.json.encode(member)[:40].decode(errors='replace')}",
+            )
     return value

@@ -95,7 +95,9 @@ class Reads:
         )
         cut = await asyncio.to_thread(self._manager.journal.runs, wanted)
         # The cut may be ahead of what has been published; nobody may see it before that.
-        await self._manager.until(lambda: self._manager.head.revision >= cut.revision or self._manager.trouble is not None)
+        await self._manager.until(
+            lambda: self._manager.head.revision >= cut.revision or self._manager.trouble is not None
+        )
         if self._manager.head.revision < cut.revision:
             raise Problem("unavailable", f"the journal refuses writes: {self._manager.trouble}")
         position = f"{self._manager.head.epoch}.{cut.revision}"
@@ -172,5 +174,3 @@ def _raw(document: Document) -> msgspec.Raw:
 
 def _no_store(body: object) -> Response:
     return Response(msgspec.json.encode(body), 200, {"Cache-Control": "no-store"}, "application/json")
-
-

@@ -1,5 +1,7 @@
-"""`serve`: one Runstate on one port until SIGTERM or SIGINT, then drained: streams get `bye drain`, runs are interrupted
-cleanly (PROTOCOL D10), and only then does the process end. A second signal ends it at once.
+"""`serve`: an engine behind one port until SIGTERM or SIGINT.
+
+Then it is drained: streams get `bye drain`, runs are interrupted cleanly (PROTOCOL D10), and only then does the process
+end. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def _begin_end(server: uvicorn.Server, engine: Engine) -> None:
 
 async def _started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
     # uvicorn has no event for this; the socket listens already, so nobody is refused meanwhile.
-    while not server.started and not serving.done():
+    while not server.started and not serving.done():  # noqa: ASYNC110
         await asyncio.sleep(0.002)
 
 
@@ -121,7 +123,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise NotAnAddress(f"--host {host} is not an IP address; use 127.0.0.1") from None
     if not address.is_loopback:
         raise NotAnAddress(
-            f"--host {host} would open the server to other machines, which needs access tokens; this release has none, use 127.0.0.1"
+            f"--host {host} would open the server to other machines, which needs access tokens; they come later, use 127.0.0.1"
         )
     listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -132,7 +134,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if isinstance(exc, PermissionError):
             raise NotAnAddress(f"port {port} may not be used by this user; choose one above 1023 with --port") from exc
-        raise PortInUse(f"port {port} of {host} is in use by another program; choose another with --port, or --port 0 for any") from exc
+        raise PortInUse(
+            f"port {port} of {host} is in use by another program; choose another with --port, or --port 0 for any"
+        ) from exc
     return listener
 
 

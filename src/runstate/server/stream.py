@@ -90,9 +90,14 @@ class Streams:
                 raise Problem("bad_query", f"{name} is of the wrong type; text is needed")
         if wanted.get("mode", "latest") != "latest":
             later = wanted["mode"] == "every"
-            raise Problem("bad_query", "mode=every is not supported yet (rule F8)" if later else "mode is latest or every")
+            raise Problem(
+                "bad_query", "mode=every is not supported yet (rule F8)" if later else "mode is latest or every"
+            )
         if str(wanted.get("delta", "0")) not in ("0", "False"):
-            raise Problem("bad_query", "delta=1 is not supported yet (rule F9)" if str(wanted["delta"]) == "1" else "delta is 0 or 1")
+            raise Problem(
+                "bad_query",
+                "delta=1 is not supported yet (rule F9)" if str(wanted["delta"]) == "1" else "delta is 0 or 1",
+            )
         reason: SnapshotReason = "initial"
         try:
             topics = Topics.parse(wanted.get("topics"))
@@ -131,7 +136,7 @@ class SseResponse(Response):
         del self.headers["content-length"]
         self._bus, self._manager, self._topics, self._reason = bus, manager, topics, reason
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Stream until the reader or the server leaves."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         with self._bus.subscribe(self._manager, self._topics, reason=self._reason) as subscription:

@@ -21,14 +21,26 @@ from msgspec.structs import replace
 from runstate.core.canonical import FrozenJson
 from runstate.core.commit import Commit, Document, Key, Note, key_of, make_change
 from runstate.core.errors import AlreadyRunning, NotFound, StoreError, StoreUnavailable
+from runstate.core.events import Event
 from runstate.core.machine import is_terminal
 from runstate.core.model import Ledger, PipelineDocument, RunContext, Value, decode_ledger, encode_ledger
 from runstate.core.position import Position
-from runstate.core.run import Event, Run, step
+from runstate.core.run import Run, step
 from runstate.ports import Clock, Journal, Opened
 from runstate.state.bus import EventBus
 from runstate.state.head import Head
-from runstate.state.writer import Append, Appended, Failed, JournalWriter, Probe, Probed, Reopen, Reopened, Result, Writer
+from runstate.state.writer import (
+    Append,
+    Appended,
+    Failed,
+    JournalWriter,
+    Probe,
+    Probed,
+    Reopen,
+    Reopened,
+    Result,
+    Writer,
+)
 
 log = logging.getLogger("runstate.state")
 
@@ -132,7 +144,9 @@ class PipelineStateManager:
         if document is None:
             kept = await asyncio.to_thread(self.journal.head, Key("run", run_id))
             # What is durable and not published yet does not exist for readers.
-            document = kept if kept is not None and kept.position.revision <= self.head.revision else self.head.run(run_id)
+            document = (
+                kept if kept is not None and kept.position.revision <= self.head.revision else self.head.run(run_id)
+            )
         if document is None:
             raise NotFound(f"there is no run {run_id}; GET /api/runs lists those that are")
         return document
@@ -224,7 +238,8 @@ class PipelineStateManager:
         at_ms = self._clock.now_ms()
         position = Position(self.head.epoch, self._pending_revision + 1)
         changes = tuple(
-            make_change(self._pending_document(key_of(value)), value, position=position, at_ms=at_ms) for value in values
+            make_change(self._pending_document(key_of(value)), value, position=position, at_ms=at_ms)
+            for value in values
         )
         return self._enqueue(Append(Commit(position, at_ms, FrozenJson(cause), changes, notes)))
 

@@ -6,7 +6,7 @@
         examine(lambda: MyJournal.open(tmp_path / secrets.token_hex(4)))
 
 The factory opens a new, empty store at each call. With pytest, parametrise over `CHECKS` to see each promise by name.
-A broken promise is an AssertionError whose text is the promise.
+A broken promise is an AssertionError whose text is the promise. Longer than other files because the promises are one list.
 """
 
 from __future__ import annotations

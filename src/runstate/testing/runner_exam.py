@@ -127,7 +127,11 @@ def counts(ctx: StageContext) -> None:
 @_both
 def misreports(ctx: StageContext) -> None:
     """Say what cannot stand in a document, and learn of it at once."""
-    for wrong in (lambda: ctx.progress(float("inf")), lambda: ctx.update_metadata({"n": 2**60}), lambda: ctx.outputs("none")):
+    for wrong in (
+        lambda: ctx.progress(float("inf")),
+        lambda: ctx.update_metadata({"n": 2**60}),
+        lambda: ctx.outputs("none"),
+    ):
         try:
             wrong()
         except (InvalidValue, KeyError):
@@ -147,8 +151,8 @@ def speaks(ctx: StageContext) -> None:
 @PLAIN.stage
 def hangs(ctx: StageContext) -> None:
     """Say that it began, then wait for ever; say that it cleans up."""
-    ctx.progress(1)
     try:
+        ctx.progress(1)
         threading.Event().wait()
     finally:
         ctx.log("cleaning up")
@@ -157,17 +161,17 @@ def hangs(ctx: StageContext) -> None:
 @PLAIN.stage
 def stubborn(ctx: StageContext) -> None:
     """Swallow what asks it to end."""
-    ctx.progress(1)
     while True:
         try:
+            ctx.progress(1)
             threading.Event().wait()
         except BaseException:
             ctx.log("no")
 
 
 async def _hangs(ctx: StageContext) -> None:
-    ctx.progress(1)
     try:
+        ctx.progress(1)
         await asyncio.Event().wait()
     finally:
         ctx.log("cleaning up")

@@ -90,7 +90,9 @@ class ScriptedRunner:
 
     async def prepare(self, task: StageTask, report: Report) -> ScriptedAttempt:
         """See `runstate.ports.StageRunner`."""
-        assert all(attempt.over for attempt in self.attempts if attempt.task.run_id == task.run_id), "two attempts alive"
+        assert all(attempt.over for attempt in self.attempts if attempt.task.run_id == task.run_id), (
+            "two attempts alive"
+        )
         scripts = self._scripts.get(task.stage, [])
         attempt = ScriptedAttempt(task, report, scripts.pop(0) if scripts else succeed)
         self.attempts.append(attempt)
@@ -104,6 +106,6 @@ class NeverStarts:
         """Return itself."""
         return self
 
-    async def prepare(self, task: StageTask, report: Report) -> ScriptedAttempt:
+    async def prepare(self, task: StageTask, _: Report) -> ScriptedAttempt:
         """See `runstate.ports.StageRunner`."""
         raise NotStartable(f"stage {task.stage} cannot be imported")

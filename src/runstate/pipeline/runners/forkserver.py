@@ -219,6 +219,9 @@ class ForkServer:
 
 def main() -> None:
     """Serve the server at the other end of the socket whose number is the argument."""
+    for stream in (sys.stdout, sys.stderr):
+        # For the workers, whose lines shall arrive when they are written. There it is too late: the stream finds a pipe.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
     with socket.socket(fileno=int(sys.argv[1])) as server:
         server.set_inheritable(False)
         ForkServer(server).serve()

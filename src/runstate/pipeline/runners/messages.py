@@ -126,18 +126,28 @@ class LogLine(_Message, frozen=True, tag="log"):
     text: str
 
 
-class Result(_Message, frozen=True, tag="result"):
-    """The last line: how the stage ended."""
+class SucceededLine(_Message, frozen=True, tag="succeeded"):
+    """The last line: `Succeeded`."""
 
-    outputs: msgspec.Raw | None = None
-    failed: Failed | None = None
-    skipped: Skipped | None = None
+    outputs: msgspec.Raw
+
+
+class FailedLine(_Message, frozen=True, tag="failed"):
+    """The last line: `Failed`."""
+
+    failed: Failed
+
+
+class SkippedLine(_Message, frozen=True, tag="skipped"):
+    """The last line: `Skipped`."""
+
+    skipped: Skipped
 
 
 ToForkServer = Prepare | Fork | Kill
 FromForkServer = Ready | Unfit | Forked | Refused | Ended
 ToWorker = Go | Stop
-FromWorker = ProgressLine | HeartbeatLine | MetadataLine | LogLine | Result
+FromWorker = ProgressLine | HeartbeatLine | MetadataLine | LogLine | SucceededLine | FailedLine | SkippedLine
 
 
 def encode_line(message: _Message) -> bytes:
@@ -162,11 +172,11 @@ def encode_outcome(outcome: Outcome) -> bytes:
     """Return the line that carries `outcome`."""
     match outcome:
         case Succeeded(outputs):
-            return encode_line(Result(outputs=msgspec.Raw(outputs.encoded)))
+            return encode_line(SucceededLine(msgspec.Raw(outputs.encoded)))
         case Failed():
-            return encode_line(Result(failed=outcome))
+            return encode_line(FailedLine(outcome))
         case Skipped():
-            return encode_line(Result(skipped=outcome))
+            return encode_line(SkippedLine(outcome))
 
 
 def said_by(line: FromWorker) -> Fact | Outcome:
@@ -184,9 +194,9 @@ def said_by(line: FromWorker) -> Fact | Outcome:
             return MetadataPatched(FrozenJson(msgspec.json.decode(patch, type=dict[str, Any]), "metadata"))
         case LogLine(level, text):
             return LineLogged(level=level, text=text)
-        case Result(outputs=None, failed=None, skipped=Skipped() as skipped):
-            return skipped
-        case Result(outputs=None, failed=Failed() as failed):
+        case SucceededLine(outputs):
+            return Succeeded(FrozenJson(msgspec.json.decode(outputs, type=dict[str, Any]), "outputs"))
+        case FailedLine(failed):
             return failed
-        case Result(outputs=outputs):
-            return Succeeded(FrozenJson(msgspec.json.decode(outputs or b"{}", type=dict[str, Any]), "outputs"))
+        case SkippedLine(skipped):
+            return skipped

@@ -56,8 +56,8 @@ def is_alive(worker: Worker) -> bool:
 def kill_survivor(worker: Worker, timeout_s: float) -> bool:
     """Kill the worker and everything it started; call it in a thread, it blocks.
 
-    Its descendants and its session die too, also where the worker itself is dead already; then a member of the session
-    counts as the worker's only where it carries the worker's mark.
+    Its descendants and its session die too. Where the worker itself is dead already, what carries its mark does: the
+    variable `MARK` in its environment, or the worker's process name.
 
     Returns:
         True once nothing of it executes, False where something still does after `timeout_s`.
@@ -85,8 +85,12 @@ def mark_of(worker: Worker) -> str:
 
 
 def name_of(worker: Worker) -> str:
-    """Return the process name that a worker gives itself: what it forks without exec keeps it."""
-    return f"rs:{worker.start_time}"[:15]
+    """Return the process name that a worker gives itself (Linux, 15 bytes): what it forks without exec keeps it."""
+    return f"rs{_base36(worker.pid)}.{_base36(int(worker.start_time))}"[:15]
+
+
+def _base36(number: int) -> str:
+    return (_base36(number // 36) if number >= 36 else "") + "0123456789abcdefghijklmnopqrstuvwxyz"[number % 36]
 
 
 def children_of(pid: int) -> set[int]:
@@ -124,8 +128,8 @@ def _belonging_to(worker: Worker, ours: set[tuple[int, int | float]]) -> list[_P
     if is_leader_there:
         ours.add((worker.pid, worker.start_time))
     for process in table.values():
-        # The number of a session stays taken while it has members, so with its leader there its members are the leader's.
-        if process.session == worker.pid and (is_leader_there or (leader is None and _is_marked(process, worker))):
+        # While the leader is there, its session and its descendants are all; without it, what carries its mark.
+        if process.session == worker.pid if is_leader_there else _is_marked(process, worker):
             ours.add((process.pid, process.start_time))
     grew = True
     while grew:

@@ -22,10 +22,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 import msgspec
 
@@ -263,17 +261,9 @@ def _be_a_process_of_its_own(stdout_fd: int, stderr_fd: int) -> None:
     os.dup2(stderr_fd, 2)
     os.close(stdout_fd)
     os.close(stderr_fd)
-    for stream in _standard_streams():
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[attr-defined]
     for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _standard_streams() -> Iterator[TextIO]:
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a preloaded module may have put something else there
-            yield stream
 
 
 def _take_over_logging(context: RunningContext) -> None:
@@ -290,7 +280,7 @@ def _leave() -> None:
     """End the process as Python would, but for threads that the stage left behind: they end with it."""
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to run them after a fork
-    for stream in _standard_streams():
+    for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
     os._exit(0)

@@ -1,0 +1,60 @@
+"""Python obeys every case of conformance/, and no case lies there unrun."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.conformance.runners import RUNNERS
+
+ROOT = Path(__file__).parents[2] / "conformance"
+FILES = sorted(path for path in ROOT.rglob("*.json") if path.parent != ROOT)
+LANGUAGES: dict[str, list[str]] = msgspec.json.decode((ROOT / "runners.json").read_bytes())
+
+
+class Case(msgspec.Struct, forbid_unknown_fields=True):
+    """The same shape as conformance/case.schema.json, which the TypeScript tests check against."""
+
+    id: str
+    description: str
+    rule: str
+    input: dict[str, Any]
+    expect: dict[str, Any]
+
+
+def _cases() -> list[Any]:
+    return [
+        pytest.param(path.parent.name, case, id=f"{path.parent.name}-{path.stem}-{case.id}")
+        for path in FILES
+        if "python" in LANGUAGES.get(path.parent.name, [])
+        for case in msgspec.json.decode(path.read_bytes(), type=list[Case])
+    ]
+
+
+@pytest.mark.parametrize(("folder", "case"), _cases())
+def test_python_obeys(folder: str, case: Case) -> None:
+    assert RUNNERS[folder](case.input) == case.expect
+
+
+def test_every_case_file_is_run_by_somebody() -> None:
+    """A folder that no language runs, or a runner without a folder, is a promise that nobody keeps."""
+    folders = {path.relative_to(ROOT).parts[0] for path in FILES}
+
+    assert folders == set(LANGUAGES)
+    assert all(LANGUAGES.values())
+    assert {folder for folder, languages in LANGUAGES.items() if "python" in languages} == set(RUNNERS)
+
+
+def test_ids_are_unique_and_rules_exist() -> None:
+    protocol = ROOT.parent / "docs" / "protocol.md"
+    rules = set(re.findall(r"\*\*([VDHFC]\d+)\*\*", protocol.read_text())) if protocol.exists() else None
+    for path in FILES:
+        seen: set[str] = set()
+        for case in msgspec.json.decode(path.read_bytes(), type=list[Case]):
+            assert case.id not in seen
+            seen.add(case.id)
+            assert rules is None or case.rule in rules or case.rule.startswith("§"), f"{case.id}: {case.rule}"

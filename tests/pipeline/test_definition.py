@@ -1,0 +1,108 @@
+"""What a person may write, and the one sentence for what they may not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from runstate import Pipeline, StageContext
+from runstate.core.errors import DefinitionError
+from runstate.pipeline.definition import check_pipeline
+
+
+def plain(ctx: StageContext) -> None:
+    """A plain function at the top of a module."""
+
+
+async def coroutine(ctx: StageContext) -> None:
+    """An async one."""
+
+
+def test_a_stage_is_added_bare_or_called_and_stays_the_function_it_was() -> None:
+    """The decorator returns the function itself."""
+    pipeline = Pipeline("demo")
+    assert pipeline.stage(coroutine) is coroutine
+    assert pipeline.stage(name="second", retries=2)(plain) is plain
+    first, second = pipeline.stages
+    assert (first.name, first.is_async, first.retries) == ("coroutine", True, 0)
+    assert (second.name, second.is_async, second.retries) == ("second", False, 2)
+    assert (second.place.module, second.place.qualname) == (__name__, "plain")
+    check_pipeline(pipeline)
+
+
+@pytest.mark.parametrize("name", ["Market", "9lives", "", "a-b", "a b", "é", "a" * 65, 7, None])
+def test_names_are_lower_case_words(name: Any) -> None:
+    """The sentence names the file and line."""
+    with pytest.raises(DefinitionError, match=r"test_definition\.py:\d+: pipeline name"):
+        Pipeline(name)
+    if name is not None:
+        with pytest.raises(DefinitionError, match="stage name"):
+            Pipeline("demo").stage(name=name)(coroutine)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"retries": -1}, "retries is -1"),
+        ({"retries": 1.5}, "retries is 1.5"),
+        ({"retries": True}, "retries is True"),
+        ({"backoff_s": "1"}, "backoff_s is '1'"),
+        ({"timeout_s": math.nan}, "timeout_s is nan"),
+        ({"timeout_s": 0}, "timeout_s is 0; leave it out"),
+        ({"grace_s": -1}, "grace_s is -1"),
+        ({"on_interrupt": "ignore"}, 'use "resume" or "fail"'),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_that_names_the_stage(options: dict[str, Any], complaint: str) -> None:
+    """And the pipeline, and where the function stands."""
+    with pytest.raises(
+        DefinitionError, match=rf"stage coroutine of pipeline demo \(.*test_definition\.py:\d+\): .*{complaint}"
+    ):
+        Pipeline("demo").stage(**options)(coroutine)
+
+
+def test_stage_names_are_unique() -> None:
+    """A second one of the same name is refused."""
+    pipeline = Pipeline("demo")
+    pipeline.stage(coroutine)
+    with pytest.raises(DefinitionError, match="there is a stage coroutine already"):
+        pipeline.stage(coroutine)
+
+
+def test_a_plain_function_must_be_importable() -> None:
+    """A child process imports it by module and name."""
+
+    def nested(ctx: StageContext) -> None: ...
+
+    for function in (nested, lambda ctx: None):
+        with pytest.raises(DefinitionError, match="must stand at the top of a module"):
+            Pipeline("demo").stage(name="nested")(function)
+
+
+def test_a_stage_takes_one_argument() -> None:
+    """The StageContext."""
+
+    async def none() -> None: ...
+    async def two(ctx: StageContext, more: int) -> None: ...
+
+    for function in (none, two):
+        with pytest.raises(DefinitionError, match="exactly one argument"):
+            Pipeline("demo").stage(function)
+
+
+def test_a_pipeline_without_stages_is_refused_when_it_is_served() -> None:
+    """The sentence says how to add one."""
+    with pytest.raises(DefinitionError, match=r"add one with @demo\.stage"):
+        check_pipeline(Pipeline("demo"))
+
+
+def test_options_of_later_releases_are_refused() -> None:
+    """Nothing is silently ignored."""
+    with pytest.raises(DefinitionError, match="run_policy 'gated' is not supported yet"):
+        Pipeline("demo", run_policy="gated")  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match="progress_interval_s is -1"):
+        Pipeline("demo", progress_interval_s=-1)
+    with pytest.raises(DefinitionError, match="needs a function"):
+        Pipeline("demo").stage("nope")  # type: ignore[arg-type]

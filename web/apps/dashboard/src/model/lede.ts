@@ -1,0 +1,54 @@
+/** One sentence under the title that says how the run stands; there is always one, so the page never jumps. Pure. */
+
+import type { RunDocument } from '@runstate/client'
+import { isStopping } from './run.ts'
+
+type Told = Pick<RunDocument, 'pipeline' | 'run_id' | 'state' | 'status' | 'current_stage' | 'stop_requested'> &
+  Pick<RunDocument, 'stage_order' | 'stages' | 'error_code'>
+
+export function ledeFor(run: Told): string {
+  if (isStopping(run)) return stopping(run)
+  const where = failedStage(run)
+  const code = run.error_code === null ? '' : ` (${run.error_code})`
+  switch (run.state) {
+    case 'idle':
+      return run.run_id === null ? 'It has never run. Start begins its first run.' : 'Nothing is running.'
+    case 'scheduled':
+      return 'Due, and waiting for its turn.'
+    case 'starting':
+      return 'Getting the first stage ready.'
+    case 'retrying':
+      return `${run.current_stage ?? 'A stage'} will be tried again${code}.`
+    case 'success':
+      return 'Every stage is done.'
+    case 'failed':
+      return `Failed${where === null ? '' : ` in ${where}`}${code}.`
+    case 'stopped':
+      return `Stopped${where === null ? '' : ` in ${where}`} on request.`
+    default:
+      return running(run)
+  }
+}
+
+/** Return the run's error when no stage carries it: then it has no other place on the page. */
+export function ownError(run: Pick<RunDocument, 'error' | 'stages'>): string | null {
+  return Object.values(run.stages).some((stage) => stage.error === run.error) ? null : run.error
+}
+
+function stopping(run: Told): string {
+  const { by, reason } = run.stop_requested ?? { by: null, reason: null }
+  const asked = `Asked to stop${by === null ? '' : ` by ${by}`}${reason === null ? '' : ` (${reason})`}`
+  return run.current_stage === null
+    ? `${asked}.`
+    : `${asked}; ${run.current_stage} is killed if it outlasts its grace period.`
+}
+
+function running(run: Told): string {
+  const place = run.current_stage === null ? -1 : run.stage_order.indexOf(run.current_stage)
+  if (place < 0) return `State ${run.state}: this page does not know that word.`
+  return `Stage ${place + 1} of ${run.stage_order.length}.`
+}
+
+function failedStage(run: Told): string | null {
+  return run.stage_order.find((name) => ['failed', 'stopped'].includes(run.stages[name]?.state ?? '')) ?? null
+}

@@ -1,0 +1,34 @@
+/** What went wrong with a command, in one sentence that says what is true now. Pure. */
+
+import { ProblemError } from '@runstate/client'
+
+export type Verb = 'start' | 'stop'
+
+const PAST: Readonly<Record<Verb, string>> = { start: 'Not started', stop: 'Not stopped' }
+
+export function sentenceFor(verb: Verb, reason: unknown): string {
+  if (!(reason instanceof ProblemError)) {
+    return 'The server did not answer. The command may still have arrived; if so, this page will show it.'
+  }
+  const { code, status, title, detail } = reason.problem
+  switch (code) {
+    case 'already_running':
+      return `${PAST[verb]}: another run is already active.`
+    case 'not_allowed':
+      return verb === 'stop' ? 'Not stopped: the run has already ended.' : `${PAST[verb]}: ${said(detail, title, code)}`
+    case 'unauthorized':
+      return `${PAST[verb]}: the server wants a token.`
+    case 'forbidden':
+      return `${PAST[verb]}: this access may only read.`
+    case 'unavailable':
+    case 'behind':
+      return `${PAST[verb]}: the server cannot commit right now, and nothing has changed. Try again later.`
+    default:
+      return `${PAST[verb]}: ${said(detail, title, `${status} ${code}`)}`
+  }
+}
+
+function said(...texts: readonly (string | undefined)[]): string {
+  const text = texts.find((candidate) => candidate !== undefined && candidate !== '') ?? 'the server refused'
+  return /[.!?]$/.test(text) ? text : `${text}.`
+}

@@ -1,0 +1,313 @@
+/**
+ * One client's connection: what to do next, and what to tell the person who looks (PROTOCOL F6, F10, F12, F13).
+ *
+ *     idle ──start──▶ connecting ──first frame──▶ open ──bye, drop, silence, behind──▶ waiting ──tick──▶ connecting …
+ *                                                  └─ resync: ask in-line (WebSocket), or anew without resume (SSE)
+ *
+ * Law: `step` takes what happened, the time and a random number, and returns the next link and the actions for the
+ * shell. A shell holds one socket and one timer for `wakeAt`, and no rule. What a socket of an earlier generation still
+ * says is dropped. No request is repeated without a wait (`backoff.ts`), and there is no last try.
+ *
+ * Which loops could spin, and what stops them: connecting (`failures`, reset only by a connection that lived for a
+ * heartbeat) and asking for snapshots (`asks`, reset only by a step applied a heartbeat after the last ask).
+ */
+import { delayMs } from './backoff.ts'
+import type { Frame, Trouble } from './frames.ts'
+import { formatPosition } from './position.ts'
+import { begin, isDoubtful, newReplica, type Replica, receive, resumeOf } from './replica.ts'
+
+export type Transport = 'websocket' | 'sse' // 'long-poll' will join as the last resort of F13
+export type LinkState = 'connecting' | 'live' | 'quiet' | 'source-stale' | 'stale' | 'resyncing' | 'integrity'
+
+const PROTOCOL = 1
+const HEARTBEAT_MS = 5000 // until a hello names another
+const HELLO_WITHIN_MS = 10_000 // a proxy may swallow an upgrade and say nothing
+const PATIENCE = 3 // heartbeats without a useful frame until a view is stale and a connection dead (F12)
+
+export type LinkEvent =
+  | { readonly kind: 'start' }
+  | { readonly kind: 'received'; readonly generation: number; readonly frame: Frame; readonly retryMs: number }
+  /** The connection ended or could not be made; `trouble` is what the server answered instead of a stream. */
+  | {
+      readonly kind: 'dropped'
+      readonly generation: number
+      readonly trouble: Trouble | null
+      readonly retryMs: number
+    }
+  /** `wakeAt` has come. */
+  | { readonly kind: 'tick' }
+  | { readonly kind: 'stop' }
+
+export type Action =
+  /** Open a connection; its events carry `generation`. `resume` null: begin with a snapshot. */
+  | {
+      readonly kind: 'connect'
+      readonly generation: number
+      readonly transport: Transport
+      readonly resume: string | null
+      readonly delta: boolean
+    }
+  /** Send a `subscribe` without `resume` on the open WebSocket. */
+  | { readonly kind: 'resync'; readonly generation: number; readonly delta: boolean }
+  /** Close this connection and expect nothing more of it. */
+  | { readonly kind: 'disconnect'; readonly generation: number }
+
+/** Where the connection is; all times are of the client's own clock. */
+export interface Link {
+  /** In order of preference. */
+  readonly transports: readonly [Transport, ...Transport[]]
+  readonly replica: Replica
+  /** Ask for patches, while no digest was ever wrong. */
+  readonly delta: boolean
+  readonly phase: 'idle' | 'connecting' | 'open' | 'waiting' | 'stopped'
+  readonly generation: number
+  readonly transport: Transport
+  /** Have brought a frame at least once. */
+  readonly proven: readonly Transport[]
+  readonly heartbeatMs: number
+  /** Connections since one last lived for a heartbeat. */
+  readonly failures: number
+  /** Snapshots asked for since all was last well. */
+  readonly asks: number
+  readonly askedAt: number | null
+  /** When to ask again, in the phase open. */
+  readonly askAt: number | null
+  /** When to connect, in the phase waiting. */
+  readonly connectAt: number | null
+  readonly connectedAt: number
+  /** The last useful frame of this connection. */
+  readonly heardAt: number
+  /** The last frame that said: what is shown is right up to now. */
+  readonly confirmedAt: number | null
+  /** What the server said of this connection's successor. */
+  readonly retryMs: number
+  readonly isQuiet: boolean
+  /** As of the last transition. */
+  readonly sourceAgeMs: number | null
+  /** Why the server refused us last; null once a frame came. */
+  readonly trouble: Trouble | null
+  readonly state: LinkState
+  readonly since: number
+}
+
+interface Moment {
+  readonly nowMs: number
+  /** Drawn evenly from [0, 1), anew for each step. */
+  readonly random: number
+}
+
+type Step = readonly [Link, readonly Action[]]
+
+/** Return a link that has not started. */
+export function newLink(
+  transports: Link['transports'],
+  { topics = ['*'], delta = false }: { topics?: readonly string[]; delta?: boolean } = {},
+): Link {
+  return {
+    transports,
+    delta,
+    replica: newReplica(topics),
+    phase: 'idle',
+    generation: 0,
+    transport: transports[0],
+    proven: [],
+    heartbeatMs: HEARTBEAT_MS,
+    failures: 0,
+    asks: 0,
+    askedAt: null,
+    askAt: null,
+    connectAt: null,
+    connectedAt: 0,
+    heardAt: 0,
+    confirmedAt: null,
+    retryMs: 0,
+    isQuiet: false,
+    sourceAgeMs: null,
+    trouble: null,
+    state: 'connecting',
+    since: 0,
+  }
+}
+
+/** Return when the shell must send a tick if nothing else happens; null: never. */
+export function wakeAt(link: Link): number | null {
+  if (link.phase === 'idle' || link.phase === 'stopped') return null
+  const own = {
+    waiting: link.connectAt,
+    connecting: link.connectedAt + HELLO_WITHIN_MS,
+    open: link.heardAt + patience(link),
+  }[link.phase]
+  const staleAt = link.confirmedAt === null || link.state === 'stale' ? null : link.confirmedAt + patience(link)
+  return Math.min(...[own, link.askAt, staleAt].filter((at) => at !== null))
+}
+
+/** Return the link after `event`, and what the shell is to do, in order. */
+export function step(before: Link, event: LinkEvent, now: Moment): Step {
+  const [link, actions] = decide(before, event, now)
+  if (link === before) return [before, []]
+  const state = stateOf(link, now.nowMs)
+  return [state === link.state ? link : { ...link, state, since: now.nowMs }, actions]
+}
+
+function decide(link: Link, event: LinkEvent, now: Moment): Step {
+  switch (event.kind) {
+    case 'start':
+      return link.phase === 'idle' ? connect({ ...link, since: now.nowMs }, now) : [link, []]
+    case 'received':
+      if (!isCurrent(link, event.generation)) return [link, []]
+      return received({ ...link, retryMs: event.retryMs }, event.frame, now)
+    case 'dropped': {
+      if (!isCurrent(link, event.generation)) return [link, []]
+      const retryMs = Math.max(link.retryMs, event.retryMs)
+      return [wait({ ...link, trouble: event.trouble, retryMs }, now), []]
+    }
+    case 'tick':
+      return tick({ ...link }, now)
+    case 'stop':
+      if (link.phase === 'stopped') return [link, []]
+      return [{ ...link, phase: 'stopped', askAt: null, connectAt: null }, disconnect(link)]
+  }
+}
+
+function received(before: Link, frame: Frame, now: Moment): Step {
+  const [replica, outcome] = receive(before.replica, frame)
+  let link: Link = { ...before, replica }
+  switch (frame.kind) {
+    case 'hello':
+      if (frame.protocol !== PROTOCOL) {
+        const detail = `the server speaks protocol ${frame.protocol}, this client ${PROTOCOL}`
+        return leave({ ...link, trouble: { code: 'protocol', status: 0, detail } }, now)
+      }
+      link = { ...link, heartbeatMs: frame.heartbeatMs }
+      break
+    case 'bye':
+      return leave({ ...link, retryMs: frame.retryMs }, now)
+    case 'problem':
+      // Our own later `subscribe` was refused, so the snapshot will not come on this connection.
+      return leave({ ...link, trouble: frame.trouble }, now)
+    case 'transition':
+      if (outcome === 'applied') {
+        link = { ...link, sourceAgeMs: frame.sourceAgeMs, isQuiet: frame.changes.length === 0 }
+      }
+      break
+    case 'snapshot':
+      link = { ...link, isQuiet: false }
+  }
+  if (link.phase === 'connecting') {
+    const proven = [...new Set([...link.proven, link.transport])]
+    link = { ...link, phase: 'open', heardAt: now.nowMs, trouble: null, proven }
+  }
+  switch (outcome) {
+    case 'applied':
+      return [confirmed(link, now.nowMs), []]
+    case 'part':
+      return [{ ...link, heardAt: now.nowMs }, []]
+    case 'ignored':
+      return [link, []]
+    case 'resync':
+      return ask(link, now)
+    case 'behind':
+      return leave(link, now)
+  }
+}
+
+function confirmed(link: Link, nowMs: number): Link {
+  const lived = nowMs - link.connectedAt >= link.heartbeatMs
+  const calm = link.askedAt === null || nowMs - link.askedAt >= link.heartbeatMs
+  const [failures, asks] = [lived ? 0 : link.failures, calm ? 0 : link.asks]
+  return { ...link, heardAt: nowMs, confirmedAt: nowMs, askAt: null, failures, asks }
+}
+
+/** Ask for a snapshot: at once the first time, after a wait when that did not help. */
+function ask(before: Link, { nowMs, random }: Moment): Step {
+  if (before.askAt !== null) return [before, []]
+  const waitMs = before.asks === 0 ? 0 : delayMs(before.asks - 1, random)
+  const link = { ...before, asks: before.asks + 1, askedAt: nowMs + waitMs }
+  if (link.transport === 'sse') {
+    // An event stream hears nothing: only a new one can ask.
+    return [{ ...link, phase: 'waiting', connectAt: nowMs + waitMs, askAt: null }, disconnect(link)]
+  }
+  if (waitMs === 0) return [link, [resync(link)]]
+  return [{ ...link, askAt: nowMs + waitMs }, []]
+}
+
+function tick(link: Link, now: Moment): Step {
+  const { nowMs } = now
+  if (link.phase === 'waiting' && link.connectAt !== null && nowMs >= link.connectAt) return connect(link, now)
+  if (link.phase === 'connecting' && nowMs >= link.connectedAt + HELLO_WITHIN_MS) return leave(link, now)
+  if (link.phase === 'open' && nowMs >= link.heardAt + patience(link)) return leave(link, now)
+  if (link.phase === 'open' && link.askAt !== null && nowMs >= link.askAt) {
+    return [{ ...link, askAt: null }, [resync(link)]]
+  }
+  return [link, []]
+}
+
+function connect(before: Link, { nowMs }: Moment): Step {
+  const resume = resumeOf(before.replica)
+  const link: Link = {
+    ...before,
+    phase: 'connecting',
+    generation: before.generation + 1,
+    replica: begin(before.replica, resume !== null),
+    connectAt: null,
+    connectedAt: nowMs,
+    retryMs: 0,
+  }
+  const { generation, transport } = link
+  const named = resume === null ? null : formatPosition(resume)
+  return [link, [{ kind: 'connect', generation, transport, resume: named, delta: wantsDelta(link) }]]
+}
+
+function leave(link: Link, now: Moment): Step {
+  return [wait(link, now), disconnect(link)]
+}
+
+/** Return the link on its way to the next try. The server's `retryMs` is the least; the jitter comes on top. */
+function wait(link: Link, { nowMs, random }: Moment): Link {
+  return {
+    ...link,
+    phase: 'waiting',
+    transport: nextTransport(link),
+    failures: link.failures + 1,
+    connectAt: nowMs + link.retryMs + delayMs(link.failures, random),
+    askAt: null,
+  }
+}
+
+/** F13: from a try that brought no frame on to the next; from a good connection back to the best if it is proven. */
+function nextTransport({ phase, transport, transports, proven }: Link): Transport {
+  if (phase === 'open') return proven.includes(transports[0]) ? transports[0] : transport
+  return transports[(transports.indexOf(transport) + 1) % transports.length] ?? transports[0]
+}
+
+function resync(link: Link): Action {
+  return { kind: 'resync', generation: link.generation, delta: wantsDelta(link) }
+}
+
+function disconnect(link: Link): readonly Action[] {
+  const isConnected = link.phase === 'connecting' || link.phase === 'open'
+  return isConnected ? [{ kind: 'disconnect', generation: link.generation }] : []
+}
+
+function isCurrent(link: Link, generation: number): boolean {
+  return generation === link.generation && (link.phase === 'connecting' || link.phase === 'open')
+}
+
+/** F10: after a wrong digest only whole documents. */
+function wantsDelta(link: Link): boolean {
+  return link.delta && link.replica.faults === 0
+}
+
+function patience(link: Link): number {
+  return PATIENCE * link.heartbeatMs
+}
+
+/** F12, the gravest first. */
+function stateOf(link: Link, nowMs: number): LinkState {
+  if (link.confirmedAt === null) return link.phase === 'stopped' ? 'stale' : 'connecting'
+  if (link.phase === 'stopped' || nowMs >= link.confirmedAt + patience(link)) return 'stale'
+  if (isDoubtful(link.replica)) return 'integrity'
+  if (link.phase !== 'open' || !link.replica.following || link.replica.expecting) return 'resyncing'
+  if (link.sourceAgeMs !== null && link.sourceAgeMs > patience(link)) return 'source-stale'
+  return link.isQuiet ? 'quiet' : 'live'
+}

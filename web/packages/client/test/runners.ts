@@ -1,0 +1,155 @@
+/** How TypeScript runs each folder of conformance/: from a case's `input` to what must equal its `expect`. */
+import { delayMs } from '../src/backoff.ts'
+import { canonical, digest, InvalidValue } from '../src/canonical.ts'
+import type { Json } from '../src/documents.ts'
+import { parseFrame } from '../src/frames.ts'
+import { type Action, type Link, type LinkEvent, newLink, step, type Transport, wakeAt } from '../src/link.ts'
+import { isMove, statusOf } from '../src/machine.ts'
+import { apply, diff, Misfit } from '../src/patch.ts'
+import { formatPosition, type Position } from '../src/position.ts'
+import { begin, newReplica, receive, resumeOf } from '../src/replica.ts'
+import { feed, newSseDecoder } from '../src/sse.ts'
+
+// What a fixture holds is checked by the schema and by the comparison with `expect`, so its type is loose here.
+// biome-ignore lint/suspicious/noExplicitAny: see above
+type Given = any
+type Run = (given: Given) => unknown
+
+function runBackoff(given: Given) {
+  return { delay_ms: delayMs(given.failures, given.random) }
+}
+
+function runCanonical(given: Given) {
+  return orRefused([InvalidValue, SyntaxError], () => {
+    const text = canonical(JSON.parse(given.json))
+    return { canonical: text, digest: digest(text) }
+  })
+}
+
+function runMachine(given: Given) {
+  if (given.state !== undefined) return orRefused([RangeError], () => ({ status: statusOf(given.state) }))
+  const plan: readonly string[] = given.plan
+  const running = plan.map((stage) => `running_${stage}`)
+  const words = ['idle', 'scheduled', 'starting', ...running, 'retrying', 'success', 'failed', 'stopped']
+  const rows = words.flatMap((from) =>
+    (from === 'retrying' ? plan : [null]).map((stage) => [
+      stage === null ? from : `${from}@${stage}`,
+      words.filter((to) => isMove(plan, from, to, stage)),
+    ]),
+  )
+  return { moves: Object.fromEntries(rows) }
+}
+
+function runPatch(given: Given) {
+  return orRefused([Misfit], () =>
+    given.new === undefined
+      ? { document: apply(given.document, given.patch) }
+      : { patch: diff(given.old, given.new) },
+  )
+}
+
+function runReplica(given: Given) {
+  let replica = newReplica(given.topics)
+  const outcomes: string[] = []
+  for (const item of given.frames) {
+    if (item === 'connect' || item === 'reconnect') {
+      replica = begin(replica, item === 'reconnect' && resumeOf(replica) !== null)
+      continue
+    }
+    const [next, outcome] = receive(replica, parseFrame(message(item)))
+    replica = next
+    outcomes.push(outcome)
+  }
+  const shows = [...replica.entries].map(([key, { document, version, position, digest, verified, oldState }]) => [
+    key,
+    {
+      canonical: canonical(document),
+      version,
+      position: formatPosition(position),
+      digest,
+      verified,
+      old_state: oldState,
+    },
+  ])
+  return {
+    outcomes,
+    position: formatted(replica.position),
+    resume: formatted(resumeOf(replica)),
+    shows: Object.fromEntries(shows),
+  }
+}
+
+function runLink(given: Given) {
+  const transports: readonly [Transport, ...Transport[]] = given.transports
+  let link = newLink(transports, given)
+  const steps = given.timeline.map((item: Given) => {
+    const [next, actions] = step(link, event(item, link), { nowMs: item.at, random: item.random ?? 0.5 })
+    link = next
+    return { actions: actions.map(told), state: link.state, since: link.since, wake: wakeAt(link) }
+  })
+  return { steps }
+}
+
+function event(item: Given, link: Link): LinkEvent {
+  const generation: number = item.generation ?? link.generation
+  const retryMs: number = item.retry_ms ?? 0
+  switch (item.event) {
+    case 'frame':
+      return { kind: 'received', generation, frame: parseFrame(message(item.frame)), retryMs }
+    case 'drop':
+      return { kind: 'dropped', generation, trouble: item.problem ?? null, retryMs }
+    default:
+      return { kind: item.event }
+  }
+}
+
+function told({ kind, ...rest }: Action) {
+  return { do: kind, ...rest }
+}
+
+function runSse(given: Given) {
+  if (given.event !== undefined) return null // clients only read
+  const stream = new TextEncoder().encode(given.stream)
+  const [first, ...others] = [stream.length, 1, 2, 3, 4, 5, 6, 7].map((size) => JSON.stringify(read(stream, size)))
+  for (const other of others) if (other !== first) throw new Error(`${first} is not ${other}: it depends on the cut`)
+  return read(stream, stream.length)
+}
+
+function read(stream: Uint8Array, size: number) {
+  let decoder = newSseDecoder
+  const events: unknown[] = []
+  for (let start = 0; start < stream.length; start += size) {
+    const [next, ended] = feed(decoder, stream.subarray(start, start + size))
+    decoder = next
+    events.push(...ended)
+  }
+  return { events, last_id: decoder.lastId, retry_ms: decoder.retryMs }
+}
+
+/** A frame goes over the wire in canonical form; a text as it is. */
+function message(frame: Json): string {
+  return typeof frame === 'string' ? frame : canonical(frame)
+}
+
+function formatted(position: Position | null): string | null {
+  return position === null ? null : formatPosition(position)
+}
+
+function orRefused(refusals: readonly (new (...args: never[]) => Error)[], run: () => unknown): unknown {
+  try {
+    return run()
+  } catch (error) {
+    if (refusals.some((refusal) => error instanceof refusal)) return { refused: true }
+    throw error
+  }
+}
+
+export const RUNNERS: Readonly<Record<string, Run>> = {
+  backoff: runBackoff,
+  canonical: runCanonical,
+  link: runLink,
+  machine: runMachine,
+  patch: runPatch,
+  replica: runReplica,
+  sse: runSse,
+}
