@@ -82,7 +82,8 @@ def append_on_a_full_disk(directory: Path, limit_bytes: int) -> None:
 
 def open_as_nobody(directory: Path) -> None:
     """Open a store without root's rights, and report what it says."""
-    os.setuid(65534)
+    if os.getuid() == 0:
+        os.setuid(65534)  # modes do not bind root
     for attempt in (lambda: DirectoryLock.acquire(directory, now_ms=NOW_MS), lambda: open_store(directory)):
         try:
             attempt()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from runstate.core.commit import Key
 from runstate.ports import RunsFilter
 from tests.journal.children import BATCH, ended, start
 from tests.journal.worlds import open_store
 
 REPORTS = 25
+
+pytestmark = pytest.mark.rule("V5")
 
 
 def test_every_reported_commit_survives_kill_9(tmp_path):

@@ -17,6 +17,9 @@ from runstate.testing.spelling import spell
 from tests.journal.worlds import open_store
 
 
+pytestmark = pytest.mark.rule("V5")
+
+
 @dataclass
 class Recorded:
     """A store as files, and how long its log was when each batch had become durable."""

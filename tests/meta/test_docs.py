@@ -35,7 +35,7 @@ def test_every_command_and_option_in_the_documents_exists():
             else:
                 wrong += [f"{place(path)}: runstate {words[0]} {option}" for option in options if option not in shown]
 
-    assert wrong == []
+    assert wrong == [], "\n".join(wrong)
 
 
 def test_every_make_target_in_the_documents_exists():

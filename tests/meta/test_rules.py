@@ -57,7 +57,7 @@ def test_every_cited_rule_exists():
         if known is not None and number not in known
     ]
 
-    assert unknown == []
+    assert unknown == [], "\n".join(unknown)
 
 
 def test_every_rule_stands_in_the_table_once():
@@ -79,7 +79,7 @@ def test_every_rule_has_the_tests_that_the_table_names():
             elif not name.endswith(".py") and not re.search(rf"\b{rule}\b", path.read_text()):
                 missing.append(f"{rule}: {name} does not say {rule}")
 
-    assert missing == []
+    assert missing == [], "\n".join(missing)
 
 
 def test_every_marked_test_stands_in_the_table():
@@ -91,4 +91,4 @@ def test_every_marked_test_stands_in_the_table():
         if named and place(path) not in named.get(rule, "")
     ]
 
-    assert absent == []
+    assert absent == [], "\n".join(absent)

@@ -15,4 +15,4 @@ def test_files_are_short_or_say_why_not():
         if len(lines) > LIMIT and "longer than" not in "\n".join(lines[:HEAD]).lower():
             too_long.append(f"{place(path)}: {len(lines)} lines")
 
-    assert too_long == [], "split these, or say in the head why they are longer than others"
+    assert too_long == [], "\n".join(["split these, or say in the head why they are longer:", *too_long])

@@ -44,7 +44,7 @@ def test_no_test_sleeps_or_patches():
         for line, word in mistakes(ast.parse(path.read_text()))
     ]
 
-    assert found == []
+    assert found == [], "\n".join(found)
 
 
 @pytest.mark.parametrize(

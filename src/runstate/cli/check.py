@@ -18,15 +18,15 @@ from runstate.pipeline.definition import Pipeline, Stage
 def check(targets: Targets, as_json: AsJson = False) -> int:
     """Check the definitions of pipelines without running anything.
 
-    Loads each TARGET as `serve` and `run` do, and prints its pipelines and stages. Exits 0 when all is right, 1 when a
-    definition is wrong, 2 when a TARGET is not there or cannot be loaded.
+    Loads each TARGET as `serve` and `run` do, and prints its pipelines and stages. Exits 0 when all is right, 1 when
+    a file cannot be loaded or a definition is wrong, 2 when a TARGET is not there.
     """
-    from runstate.cli.target import load_targets
+    from runstate.cli.target import NotLoaded, load_targets
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the file prints is no part of the answer
             pipelines, _ = load_targets(targets)
-    except DefinitionError as mistake:
+    except (DefinitionError, NotLoaded) as mistake:
         if as_json:
             _write({"ok": False, "error": str(mistake)})
         tell(f"runstate: {mistake}")
@@ -74,7 +74,9 @@ def _print(pipelines: Sequence[Pipeline]) -> None:
 
     out = console()
     for pipeline in pipelines:
-        out.print(Text.assemble(("✔ ", "green"), (pipeline.name, "bold"), (f"  {pipeline.place}", "dim")), soft_wrap=True)
+        out.print(
+            Text.assemble(("✔ ", "green"), (pipeline.name, "bold"), (f"  {pipeline.place}", "dim")), soft_wrap=True
+        )
         rows = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for name in ("  stage", "runs as", "retries", "time limit", "grace", "when interrupted"):
             rows.add_column(name, no_wrap=True)

@@ -1,9 +1,13 @@
 """How a command ends: its exit code, and the one sentence that says why.
 
-    0    done                       3    the server is not reachable
-    1    the run or check failed,   4    refused: in use, already running, blocked, not in this state
-         or the world did           130  interrupted, or the run was stopped
-    2    wrong usage: what was asked for is not there, or not allowed
+| code | means                                                                |
+| ---- | -------------------------------------------------------------------- |
+| 0    | done                                                                 |
+| 1    | the run or check failed, or the world did                            |
+| 2    | wrong usage: what was asked for is not there, or not allowed         |
+| 3    | the server is not reachable                                          |
+| 4    | refused: in use, already running, blocked, not allowed in this state |
+| 130  | interrupted, or the run was stopped                                  |
 """
 
 from __future__ import annotations

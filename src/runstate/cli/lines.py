@@ -8,7 +8,17 @@ from typing import Any
 from runstate.cli.words import amount, duration, elapsed_ms, one_line
 from runstate.core.canonical import Json, encode
 
-_PLAIN = {"version", "updated_at", "epoch", "heartbeat_at", "started_at", "ended_at", "status", "state", "current_stage"}
+_PLAIN = {
+    "version",
+    "updated_at",
+    "epoch",
+    "heartbeat_at",
+    "started_at",
+    "ended_at",
+    "status",
+    "state",
+    "current_stage",
+}
 
 
 def news(old: Mapping[str, Json] | None, new: Mapping[str, Json], *, now_ms: int) -> Iterator[str]:

@@ -54,7 +54,11 @@ def run_here(pipeline: Pipeline, data: Path, metadata: Mapping[str, Json], stage
         StoreError: The directory cannot be used.
         InvalidValue: `metadata` or `stages` is not as the engine wants it.
     """
-    with contextlib.redirect_stdout(sys.stderr), view(SystemClock().now_ms) as shown, logging_to(shown.note, least=WARNING):
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        view(SystemClock().now_ms) as shown,
+        logging_to(shown.note, least=WARNING),
+    ):
         try:
             return in_loop(_run(pipeline, data, metadata, stages, shown))
         except StoreInUse as refusal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +29,7 @@ market_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="The reference pipeline: market data to a report."
 )
 
-COMMANDS = [
+COMMANDS: list[tuple[str, Callable[..., int], str]] = [
     ("serve", serve.serve, "runstate serve pipelines.py --port 8642"),
     ("run", run.run, "runstate run pipelines.py --meta day=2024-03-01"),
     ("check", check.check, "runstate check pipelines.py"),
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = get_command(app)(words, prog_name="runstate", standalone_mode=False)
         sys.stdout.flush()
-    except BaseException as raised:
+    except BaseException as raised:  # noqa: BLE001 - the top of the program: whatever it is, a person reads a sentence
         return _end(first_of(raised))
     return code if isinstance(code, int) else DONE
 

@@ -21,7 +21,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Where runs are kept; made if need be.")]
 Meta = Annotated[
     list[str] | None,
-    typer.Option("--meta", metavar="K=V", help="Metadata of the run; V is JSON if it reads as JSON, else text. Repeat."),
+    typer.Option(
+        "--meta", metavar="K=V", help="Metadata of the run; V is JSON if it reads as JSON, else text. Repeat."
+    ),
 ]
 StageNames = Annotated[
     list[str] | None, typer.Option("--stage", metavar="NAME", help="Run only this stage; repeat for several.")

@@ -121,7 +121,11 @@ def history_table(commits: Sequence[Document], *, now_ms: int) -> RenderableType
     table.expand = True
     for commit in commits:
         old, new = commit["old_state"], commit["new_state"]
-        move = Text(new, style=colour_of(new)) if old == new else Text.assemble((f"{old} → ", "dim"), (new, colour_of(new)))
+        move = (
+            Text(new, style=colour_of(new))
+            if old == new
+            else Text.assemble((f"{old} → ", "dim"), (new, colour_of(new)))
+        )
         by = f" by {commit['cause']['by']}" if commit["cause"].get("by") else ""
         table.add_row(
             str(commit["version"]),

@@ -20,6 +20,11 @@ from runstate.pipeline.definition import Pipeline, check_pipeline
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 TARGET_DIR = "RUNSTATE_TARGET_DIR"
+_IMPORTERS = ("/importlib/__init__.py", "/runstate/cli/target.py", "/runstate/pipeline/runners/load.py")
+
+
+class NotLoaded(Usage):
+    """The file is there, but there are no pipelines to be had from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,8 @@ def load_target(text: str) -> Target:
     """Return what `text` names.
 
     Raises:
-        Usage: It is not there, cannot be loaded, or holds no pipeline.
+        Usage: It is not there.
+        NotLoaded: It cannot be loaded, or holds no pipeline.
         DefinitionError: A pipeline in it is defined wrongly.
     """
     place, colon, name = text.rpartition(":")
@@ -82,14 +88,14 @@ def load_target(text: str) -> Target:
     if place.endswith(".toml"):
         raise Usage(f"{place}: pipelines in TOML files come in a later release; define them in a Python file")
     path = Path(place)
-    if place.endswith(".py") or os.sep in place or path.is_file():
+    if place.endswith(".py") or os.sep in place or path.exists():
         module, folder = _load_file(path), path.absolute().parent
     else:
         module, folder = _load_module(place), Path.cwd()
     found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
     if not colon:
         if not found:
-            raise Usage(f'{place} has no pipeline at its top level; add one, such as: nightly = Pipeline("nightly")')
+            raise NotLoaded(f'{place} has no pipeline at its top level; add one, such as: nightly = Pipeline("nightly")')
         return Target(text, folder, tuple(dict.fromkeys(found.values())))
     by_name = {pipeline.name: pipeline for pipeline in found.values()} | found
     if name not in by_name:
@@ -129,17 +135,17 @@ def _load(name: str, file: str | None, shown: str) -> ModuleType:
     except SystemExit as error:
         guard = 'put what is to run as a script below: if __name__ == "__main__":'
         where = _line_of(error, file)
-        raise Usage(f"{where or shown}: the file ends the program while it is loaded; {guard}") from error
-    except Exception as error:
+        raise NotLoaded(f"{where or shown}: the file ends the program while it is loaded; {guard}") from error
+    except Exception as error:  # a person's file may raise anything
         raise _not_loaded(error, file, shown) from error
 
 
-def _not_loaded(error: Exception, file: str | None, shown: str) -> Usage:
+def _not_loaded(error: Exception, file: str | None, shown: str) -> NotLoaded:
     if isinstance(error, SyntaxError):
-        return Usage(f"{error.filename}:{error.lineno}: the file cannot be loaded: {type(error).__name__}: {error.msg}")
+        return NotLoaded(f"{error.filename}:{error.lineno}: the file cannot be loaded: {type(error).__name__}: {error.msg}")
     why = str(error).strip().partition("\n")[0]
     where = _line_of(error, file) or shown
-    return Usage(f"{where}: the file cannot be loaded: {type(error).__name__}{f': {why}' if why else ''}")
+    return NotLoaded(f"{where}: the file cannot be loaded: {type(error).__name__}{f': {why}' if why else ''}")
 
 
 def _line_of(error: BaseException, file: str | None) -> str | None:
@@ -147,12 +153,12 @@ def _line_of(error: BaseException, file: str | None) -> str | None:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen") and not frame.filename.endswith(("/importlib/__init__.py", _LOADER))
+        if not frame.filename.startswith("<frozen") and not frame.filename.endswith(_IMPORTERS)
     ]
-    frames = [frame for frame in frames if frame.filename != __file__]
-    own = [frame for frame in frames if file is not None and os.path.samefile(frame.filename, file)] if file else []
-    last = (own or frames or [None])[-1]
-    return None if last is None else f"{last.filename}:{last.lineno}"
+    own = [frame for frame in frames if file is not None and _is_same(frame.filename, file)]
+    last = (own or frames)[-1:]
+    return f"{last[0].filename}:{last[0].lineno}" if last else None
 
 
-_LOADER = os.path.join("runstate", "pipeline", "runners", "load.py")
+def _is_same(one: str, other: str) -> bool:
+    return Path(one).resolve() == Path(other).resolve()

@@ -63,7 +63,7 @@ def age(ms: float) -> str:
 
 def number(value: float) -> str:
     """Return a number in short: `1,234`, `0.25`, `1.2`."""
-    if isinstance(value, float) and not value.is_integer():
+    if value % 1:
         return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{int(value):,}"
 
@@ -95,7 +95,7 @@ def share(progress: Mapping[str, Json] | None) -> float | None:
     """Return the done part, from 0 to 1; None where the total is not known."""
     if progress is None or not progress["total"] or progress["total"] < 0:
         return None
-    return min(1.0, max(0.0, progress["done"] / progress["total"]))
+    return float(min(1.0, max(0.0, progress["done"] / progress["total"])))
 
 
 def elapsed_ms(document: Mapping[str, Json], *, now_ms: int) -> int | None:
@@ -114,7 +114,9 @@ def pace(stage: Mapping[str, Json], *, now_ms: int) -> str:
         return ""
     per_s = progress["done"] / spent * 1000
     left = (progress["total"] - progress["done"]) / per_s * 1000
-    rate = f"{number(round(per_s, 1 if per_s < 10 else 0))}/s" if per_s >= 0.1 else f"{number(round(per_s * 60, 1))}/min"
+    rate = (
+        f"{number(round(per_s, 1 if per_s < 10 else 0))}/s" if per_s >= 0.1 else f"{number(round(per_s * 60, 1))}/min"
+    )
     return f"{rate}, {duration(left) if left >= 60_000 else f'{max(1, round(left / 1000))} s'} left"
 
 

@@ -1,0 +1,63 @@
+"""Raw files are read as they are, packed or not, and what is no text says where."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+
+import pytest
+
+from runstate.market.failures import BadFile, FileFault, MarketError
+from runstate.market.rawfile import read_raw_file
+
+TEXT = b"a;b\r\n\r\n  \nc;d"
+
+
+def zipped(*members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number, member in enumerate(members):
+            archive.writestr(f"{number}.csv", member)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("x.csv", TEXT), ("x.csv.gz", gzip.compress(TEXT)), ("x.zip", zipped(TEXT)), ("x.txt", b"\xef\xbb\xbf" + TEXT)],
+)
+def test_a_file_is_read_as_it_is(tmp_path, name, content):
+    """Plain, gzip or zip, with or without a byte order mark, lines ending in LF or CRLF."""
+    (tmp_path / name).write_bytes(content)
+
+    raw = read_raw_file(tmp_path / name, tmp_path)
+
+    assert raw.text_lines() == ["a;b", "", "", "c;d"]
+    assert (raw.count_rows(), raw.name, raw.size_bytes) == (2, name, len(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault", "line"),
+    [
+        ("x.csv", b"a\nb\n\xff\xfe", FileFault.NOT_TEXT, 3),
+        ("x.csv", b"a\nb\0c", FileFault.NOT_TEXT, 2),
+        ("x.gz", b"not gzip", FileFault.UNREADABLE_ARCHIVE, 1),
+        ("x.gz", gzip.compress(TEXT)[:-6], FileFault.UNREADABLE_ARCHIVE, 1),
+        ("x.zip", b"not zip", FileFault.UNREADABLE_ARCHIVE, 1),
+        ("x.zip", zipped(TEXT)[:-40], FileFault.UNREADABLE_ARCHIVE, 1),
+        ("x.zip", zipped(TEXT, TEXT), FileFault.UNREADABLE_ARCHIVE, 1),
+        ("x.zip", zipped(), FileFault.UNREADABLE_ARCHIVE, 1),
+    ],
+)
+def test_what_is_no_text_is_a_bad_file(tmp_path, name, content, fault, line):
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(BadFile) as refused:
+        read_raw_file(tmp_path / name, tmp_path).text_lines()
+
+    assert (refused.value.fault, refused.value.line) == (fault, line)
+
+
+def test_a_file_that_cannot_be_read_ends_the_stage(tmp_path):
+    with pytest.raises(MarketError, match=r"gone\.csv cannot be read \(No such file"):
+        read_raw_file(tmp_path / "gone.csv", tmp_path)
