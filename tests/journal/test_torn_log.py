@@ -16,7 +16,6 @@ from runstate.testing.commits import Author, make_pipeline, make_progress_run, m
 from runstate.testing.spelling import spell
 from tests.journal.worlds import open_store
 
-
 pytestmark = pytest.mark.rule("V5")
 
 

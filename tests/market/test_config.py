@@ -173,7 +173,7 @@ def test_a_file_that_is_not_text_or_not_there_is_refused(tmp_path):
 
 
 def test_an_instrument_without_source_cannot_be_traded(load):
-    text = CONTRACT.replace("[[session]]", '[instrument.QQQ]\ntick = 0.01\ntarget = 1\n[[session]]')
+    text = CONTRACT.replace("[[session]]", "[instrument.QQQ]\ntick = 0.01\ntarget = 1\n[[session]]")
 
     with pytest.raises(ConfigError, match=r"'QQQ' has no \[\[source\]\]; add one or drop it here"):
         load(text.replace('["SPY"]', '["SPY", "QQQ"]'))

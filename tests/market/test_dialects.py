@@ -58,7 +58,7 @@ def test_a_dukascopy_local_time_says_its_offset():
     ],
 )
 def test_an_iso_stamp_is_read(stamp, read_as, offset_s):
-    (row,) = read("iso", "timestamp,open,high,low,close,volume", f"{stamp},1,2,0.5,1.5,7")
+    (row,) = read("iso", "timestamp;open;high;low;close;volume", f"{stamp};1;2;0.5;1.5;7")
 
     assert (row["stamp"], row["offset_s"], row["parsed"]) == (read_as, offset_s, True)
 
@@ -80,7 +80,10 @@ def test_an_iso_header_names_the_columns_in_any_order(header, cells):
 
 @pytest.mark.parametrize(
     ("header", "cells"),
-    [("timestamp,open,high,low,close", "2020-01-01,1,2,1,1"), ("time,open,high,low,close,volume", "2020-01-01,1,2,1,1,")],
+    [
+        ("timestamp,open,high,low,close", "2020-01-01,1,2,1,1"),
+        ("time,open,high,low,close,volume", "2020-01-01,1,2,1,1,"),
+    ],
 )
 def test_an_iso_file_may_have_no_volume(header, cells):
     (row,) = read("iso", header, cells)

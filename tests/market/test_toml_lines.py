@@ -53,4 +53,4 @@ def test_what_is_inside_a_long_text_is_no_table():
 def test_what_has_no_line_has_that_of_the_table_around_it():
     """A missing key is reported where its table begins; keys of an inline table where that stands."""
     assert find_lines(TEXT).of(("source", 1, "tz")) == 6
-    assert find_lines('a = 1\nb = { c = 2 }\n').of(("b", "c")) == 2
+    assert find_lines("a = 1\nb = { c = 2 }\n").of(("b", "c")) == 2

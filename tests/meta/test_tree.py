@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 
-from tests.meta.tree import ROOT, files, place
+from tests.meta.tree import ROOT, files, git, place
 
 # Absolute paths of somebody's machine, put together so that this file does not hold them.
 MACHINES = re.compile(r"(?<![\w.~>}-])/" + r"(?:work|root|home/\w+|Users/\w+)/" + r"|\bfarm" + r"-\w")
@@ -21,6 +21,12 @@ def test_no_file_names_a_place_on_a_machine():
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
         if MACHINES.search(line)
     ]
+
+    assert found == [], "\n".join(found)
+
+
+def test_nothing_is_committed_that_git_ignores():
+    found = git("--cached", "--ignored", "--exclude-standard") or []
 
     assert found == [], "\n".join(found)
 

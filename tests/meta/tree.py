@@ -11,14 +11,19 @@ ROOT = Path(__file__).parents[2]
 MADE = {".git", ".hypothesis", ".mypy_cache", ".ruff_cache", ".uv", ".venv", "__pycache__", "dist", "node_modules"}
 
 
+def git(*options: str) -> list[str] | None:
+    """Return what `git ls-files` lists, None where there is no git."""
+    if not (ROOT / ".git").exists():
+        return None
+    done = subprocess.run(["git", "ls-files", "-z", *options], cwd=ROOT, check=False, capture_output=True, text=True)
+    return [name for name in done.stdout.split("\0") if name] if done.returncode == 0 else None
+
+
 @cache
 def files(*suffixes: str, under: str = "") -> tuple[Path, ...]:
     """Return the project's files below `under` with one of `suffixes` (none: all), not what make and runs have made."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    git = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    if (ROOT / ".git").exists() and git.returncode == 0:
-        listed = git.stdout.split("\0")
-    else:
+    listed = git("--cached", "--others", "--exclude-standard")
+    if listed is None:
         listed = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not MADE & set(path.parts)]
     return tuple(
         ROOT / name

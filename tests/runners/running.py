@@ -18,7 +18,9 @@ from tests.runners.stages import misfits
 LIMIT_S = 20.0
 
 
-def task(workdir: Path, stage: str, *, interval_s: float = 0.0, pipeline: str = "misfits", **metadata: object) -> StageTask:
+def task(
+    workdir: Path, stage: str, *, interval_s: float = 0.0, pipeline: str = "misfits", **metadata: object
+) -> StageTask:
     """Return the first attempt of a stage."""
     return StageTask("r1", pipeline, stage, 1, canonical.encode(metadata), {}, workdir, interval_s)
 

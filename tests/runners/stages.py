@@ -85,6 +85,7 @@ def never_lets_go(ctx):
 
 @misfits.stage
 def polls(ctx):
+    assert not ctx.stopping
     ctx.progress(1)
     while not ctx.stopping:
         time.sleep(0.001)
@@ -121,7 +122,9 @@ def prints(ctx):
     sys.stdout.flush()
     os.write(1, b"\xff\n")
     os.write(2, b"10%\r20%\r\nwarned\n")
-    subprocess.run(["sh", "-c", "echo from a child; head -c 20000 /dev/zero | tr '\\0' x; echo; printf 'no end'"], check=True)
+    subprocess.run(
+        ["sh", "-c", "echo from a child; head -c 20000 /dev/zero | tr '\\0' x; echo; printf 'no end'"], check=True
+    )
     assert sys.stdin.read() == ""
 
 

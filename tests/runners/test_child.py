@@ -224,7 +224,9 @@ def test_a_function_that_is_gone_cannot_be_started(tmp_path):
 
 def test_a_module_that_cannot_be_imported_cannot_be_started(tmp_path):
     """Also one that killed the fork server, which then does without it."""
-    for number, text in enumerate(["import nothing_like_it\n", "import os; os.kill(os.getpid(), 9)\n", "raise SystemExit(4)\n"]):
+    for number, text in enumerate(
+        ["import nothing_like_it\n", "import os; os.kill(os.getpid(), 9)\n", "raise SystemExit(4)\n"]
+    ):
         folder = tmp_path / f"case_{number}"
         folder.mkdir()
         pipeline, file = served(folder, "@p.stage\ndef work(ctx): pass\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -131,9 +132,12 @@ def test_a_server_that_is_killed_takes_its_stages_along(alive, tmp_path, stage):
     """kill -9 of the server: the fork server and the worker see EOF, and nothing is left."""
     with hosted(tmp_path, stage) as (host, worker, _):
         assert alive.is_anybody()
+        pidfd = os.pidfd_open(worker.pid)
         host.kill()
 
         assert alive.wait_until_dead()
+        assert select.select([pidfd], [], [], LIMIT_S)[0]
+        os.close(pidfd)
     assert not is_alive(worker)
 
 
@@ -141,8 +145,9 @@ def test_a_server_that_is_killed_takes_its_stages_along(alive, tmp_path, stage):
 def test_a_survivor_is_killed_at_the_next_start(alive, tmp_path, stage):
     """Where the fork server cannot act either, what is left of the worker is found by its identity."""
     with hosted(tmp_path, stage) as (host, worker, fork_server):
+        host.send_signal(signal.SIGSTOP)
         os.kill(worker.pid, signal.SIGSTOP)
-        os.kill(fork_server, signal.SIGSTOP)
+        os.kill(fork_server, signal.SIGKILL)
         host.kill()
         assert is_alive(worker)
         assert alive.is_anybody()
@@ -151,15 +156,15 @@ def test_a_survivor_is_killed_at_the_next_start(alive, tmp_path, stage):
 
         assert not is_alive(worker)
         assert alive.wait_until_dead(0)
-        os.kill(fork_server, signal.SIGKILL)
 
 
 def test_the_family_of_a_dead_worker_is_killed(alive, tmp_path):
     """Its members, in its group or not, carry its mark, so they are known although their leader is gone."""
     with hosted(tmp_path, "family_hangs") as (host, worker, fork_server):
+        host.send_signal(signal.SIGSTOP)
         os.kill(fork_server, signal.SIGKILL)
-        host.kill()
         os.kill(worker.pid, signal.SIGKILL)
+        host.kill()
 
         assert kill_survivor(worker, LIMIT_S)
         assert not is_alive(worker)

@@ -16,7 +16,7 @@ from runstate.core.facts import Outcome, ProgressMade, Succeeded
 from runstate.core.frames import HEARTBEAT_MS
 from runstate.core.model import Progress
 from runstate.core.reader import Topics
-from runstate.state.bus import Subscription
+from runstate.state.bus import Subscription, Wanted
 from runstate.testing import virtual_time
 from runstate.testing.scripted_runner import ScriptedAttempt, ScriptedRunner
 from tests.pipeline.world import World, make_pipeline, open_world
@@ -50,7 +50,7 @@ def test_a_fast_reader_sees_every_commit_in_a_chain(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with open_world(tmp_path, [make_pipeline()], ScriptedRunner()) as world:
-            with world.manager.bus.subscribe(world.manager, Topics.parse("*")) as subscription:
+            with world.manager.bus.subscribe(world.manager) as subscription:
                 hello, snapshot = await next_frame(subscription), await next_frame(subscription)
                 assert (hello["type"], hello["position"], hello["heartbeat_ms"]) == (
                     "hello",
@@ -81,7 +81,7 @@ def test_a_slow_reader_gets_the_latest_in_one_transition(tmp_path: Path) -> None
     async def main() -> None:
         runner = ScriptedRunner({"translator": [progress_a_lot]})
         async with open_world(tmp_path, [make_pipeline()], runner) as world:
-            with world.manager.bus.subscribe(world.manager, Topics.parse("*")) as subscription:
+            with world.manager.bus.subscribe(world.manager) as subscription:
                 await next_frame(subscription), await next_frame(subscription)
                 run_id = await run_once(world)
                 raw = (await anext(subscription)).data
@@ -101,7 +101,7 @@ def test_silence_is_told_from_death_by_heartbeats(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with open_world(tmp_path, [make_pipeline("a"), make_pipeline("b")], ScriptedRunner()) as world:
-            with world.manager.bus.subscribe(world.manager, Topics.parse("pipeline:a")) as subscription:
+            with world.manager.bus.subscribe(world.manager, Wanted(Topics.parse("pipeline:a"))) as subscription:
                 await next_frame(subscription), await next_frame(subscription)
                 await run_once(world, "b")
                 began_s = asyncio.get_running_loop().time()
@@ -120,8 +120,8 @@ def test_a_pipelines_topic_follows_to_the_next_run(tmp_path: Path) -> None:
         async with open_world(tmp_path, [make_pipeline()], ScriptedRunner()) as world:
             first = await run_once(world)
             with (
-                world.manager.bus.subscribe(world.manager, Topics.parse("pipeline:demo")) as follows,
-                world.manager.bus.subscribe(world.manager, Topics.parse(f"run:{first}")) as stays,
+                world.manager.bus.subscribe(world.manager, Wanted(Topics.parse("pipeline:demo"))) as follows,
+                world.manager.bus.subscribe(world.manager, Wanted(Topics.parse(f"run:{first}"))) as stays,
             ):
                 for subscription in (follows, stays):
                     await next_frame(subscription), await next_frame(subscription)
@@ -138,10 +138,10 @@ def test_a_new_subscription_begins_with_its_own_snapshot(tmp_path: Path) -> None
 
     async def main() -> None:
         async with open_world(tmp_path, [make_pipeline("a"), make_pipeline("b")], ScriptedRunner()) as world:
-            with world.manager.bus.subscribe(world.manager, Topics.parse("*")) as subscription:
+            with world.manager.bus.subscribe(world.manager) as subscription:
                 await next_frame(subscription), await next_frame(subscription)
                 await run_once(world, "a")
-                subscription.replace_topics(Topics.parse("pipeline:a"))
+                subscription.subscribe(Wanted(Topics.parse("pipeline:a"), reason="subscribe"))
                 frame = await next_frame(subscription)
                 assert (frame["reason"], len(frame["changes"])) == ("subscribe", 2)
                 run = frame["changes"][1]["data"]
@@ -156,7 +156,7 @@ def test_a_drain_ends_every_stream_after_what_is_owed(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with open_world(tmp_path, [make_pipeline()], ScriptedRunner()) as world:
-            with world.manager.bus.subscribe(world.manager, Topics.parse("*")) as subscription:
+            with world.manager.bus.subscribe(world.manager) as subscription:
                 await next_frame(subscription), await next_frame(subscription)
                 await run_once(world)
                 world.manager.bus.drain()
@@ -166,7 +166,7 @@ def test_a_drain_ends_every_stream_after_what_is_owed(tmp_path: Path) -> None:
                     "type": "bye", "code": "drain", "retry_ms": 1000, "resume": owed["to"]
                 }  # fmt: skip
                 assert bye.close == 1012
-            with world.manager.bus.subscribe(world.manager, Topics.parse("*")) as late:
+            with world.manager.bus.subscribe(world.manager) as late:
                 assert [(await next_frame(late))["type"] for _ in range(3)] == ["hello", "snapshot", "bye"]
             assert len(world.manager.bus) == 0
 
@@ -178,7 +178,7 @@ def test_what_a_reader_is_owed_is_bounded(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with open_world(tmp_path, [make_pipeline()], ScriptedRunner()) as world:
-            with world.manager.bus.subscribe(world.manager, Topics.parse("*")) as subscription:
+            with world.manager.bus.subscribe(world.manager) as subscription:
                 for _ in range(100):
                     last = await run_once(world)
                 owed = list(subscription.reader.dirty.values())

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from runstate.cli.seen import Seen
 from runstate.cli.words import SIGNS, amount, colour_of, duration, elapsed_ms, one_line, pace, share, when
 from runstate.core.canonical import Json
 
@@ -89,3 +90,9 @@ def _detail(record: Mapping[str, Json], *, now_ms: int, fresh: bool) -> Text:
     if state in ("failed", "retrying"):
         words = [attempt, record["error_code"] or ""]
     return Text("  ".join(word for word in words if word), style="dim")
+
+
+def link_line(seen: Seen, *, now_ms: int) -> Text:
+    """Return how far what is shown can be trusted, in a line."""
+    words = seen.link_words(now_ms=now_ms)
+    return Text.assemble(("● " if seen.is_fresh else "○ ", "green" if seen.is_fresh else "yellow"), words)

@@ -5,12 +5,14 @@ A view is told the truth as it stands; it may skip what was in between, never th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from runstate.cli.console import console, tell
+from runstate.cli.console import console, say, tell
 from runstate.cli.lines import news
+from runstate.cli.seen import Seen
 from runstate.cli.words import clock_time
 from runstate.core.canonical import Json
 
@@ -22,7 +24,7 @@ REFRESHES_PER_S = 10
 
 
 class View(Protocol):
-    """Where a run is shown."""
+    """Where runs are shown."""
 
     def __enter__(self) -> Self: ...
 
@@ -30,8 +32,12 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, documents: Sequence[Mapping[str, Json]]) -> None:
-        """Show these runs; those shown before and not among them are gone."""
+    def show(self, runs: Sequence[Mapping[str, Json]], seen: Seen | None = None) -> None:
+        """Show these runs.
+
+        Args:
+            seen: How far they can be trusted, where they come over a link.
+        """
 
     def note(self, text: str) -> None:
         """Say something above the runs."""
@@ -46,6 +52,7 @@ class Lines:
     def __init__(self, now: Now, write: Callable[[str], None] = tell) -> None:
         self._now, self._write = now, write
         self._shown: dict[str, Mapping[str, Json]] = {}
+        self._link = "live"
 
     def __enter__(self) -> Self:
         return self
@@ -53,13 +60,21 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def show(self, documents: Sequence[Mapping[str, Json]]) -> None:
+    def show(self, runs: Sequence[Mapping[str, Json]], seen: Seen | None = None) -> None:
         now_ms = self._now()
-        for document in documents:
-            if document["run_id"] is not None:
-                for line in news(self._shown.get(document["run_id"]), document, now_ms=now_ms):
-                    self.note(line)
-        self._shown = {document["run_id"]: document for document in documents if document["run_id"] is not None}
+        if seen is not None:
+            self._note_link(seen, now_ms)
+        begun = [document for document in runs if document["run_id"] is not None]
+        for document in begun:
+            for line in news(self._shown.get(document["run_id"]), document, now_ms=now_ms):
+                self.note(line)
+        self._shown |= {document["run_id"]: document for document in begun}
+
+    def _note_link(self, seen: Seen, now_ms: int) -> None:
+        link = "live" if seen.is_fresh else seen.link
+        if link not in (self._link, "connecting"):
+            self.note(f"link: {seen.link_words(now_ms=now_ms)}")
+            self._link = link
 
     def note(self, text: str) -> None:
         self._write(f"{clock_time(self._now())} {text}")
@@ -74,9 +89,16 @@ class Bars:
     def __init__(self, now: Now, on: Console) -> None:
         from rich.live import Live
 
-        self._now, self._documents = now, list[Mapping[str, Json]]()
-        self._console = on
-        self._live = Live(console=on, get_renderable=self._render, refresh_per_second=REFRESHES_PER_S)
+        self._now, self._console = now, on
+        self._runs: Sequence[Mapping[str, Json]] = ()
+        self._seen: Seen | None = None
+        # What is printed stands above the bars, but an answer on its way into a pipe or a file goes there.
+        self._live = Live(
+            console=on,
+            get_renderable=self._render,
+            refresh_per_second=REFRESHES_PER_S,
+            redirect_stdout=sys.stdout.isatty(),
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -85,8 +107,8 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def show(self, documents: Sequence[Mapping[str, Json]]) -> None:
-        self._documents = list(documents)
+    def show(self, runs: Sequence[Mapping[str, Json]], seen: Seen | None = None) -> None:
+        self._runs, self._seen = runs, seen
 
     def note(self, text: str) -> None:
         from rich.text import Text
@@ -99,13 +121,17 @@ class Bars:
     def _render(self) -> RenderableType:
         from rich.console import Group
 
-        from runstate.cli.bars import run_view
+        from runstate.cli.bars import link_line, run_view
 
-        now_ms = self._now()
-        return Group(*(run_view(document, now_ms=now_ms) for document in self._documents))
+        now_ms, seen, runs = self._now(), self._seen, self._runs
+        fresh = seen is None or seen.is_fresh
+        # What is not live stands still at the moment up to which it is known.
+        at_ms = now_ms if seen is None or fresh or seen.as_of_ms is None else seen.as_of_ms
+        heading = [] if seen is None else [link_line(seen, now_ms=now_ms)]
+        return Group(*heading, *(run_view(document, now_ms=at_ms, fresh=fresh) for document in runs))
 
 
-def view(now: Now) -> View:
-    """Return the view that stderr can show."""
-    on = console(err=True)
-    return Bars(now, on) if on.is_terminal and not on.is_dumb_terminal else Lines(now)
+def view(now: Now, *, err: bool = True) -> View:
+    """Return the view that stderr (or stdout) can show."""
+    on = console(err=err)
+    return Bars(now, on) if on.is_terminal and not on.is_dumb_terminal else Lines(now, tell if err else say)

@@ -6,6 +6,7 @@
     │   ├── InvalidValue       a value cannot stand in a document
     │   ├── TransitionRejected the state machine has no such move (PROTOCOL D2)
     │   ├── StaleAttempt       a fact of an attempt that is no longer the current one
+    │   ├── NotStartable       a stage cannot be started (PROTOCOL D9)
     │   ├── AlreadyRunning     the pipeline has an active run (PROTOCOL C4)
     │   ├── NotFound           no such pipeline, run or version
     │   └── Compacted          the version is below the retention floor (PROTOCOL H5)
@@ -53,12 +54,6 @@ class TransitionRejected(CallerError):
 
 class StaleAttempt(CallerError):
     """A fact came from an attempt that is not the current one; it is refused (PROTOCOL C5)."""
-
-    code = "not_allowed"
-
-
-class NotAllowed(CallerError):
-    """The command does not apply to the run as it is; nothing changed (PROTOCOL H9)."""
 
     code = "not_allowed"
 

@@ -13,6 +13,7 @@ import msgspec
 
 from runstate.core.canonical import Json
 from runstate.core.commit import Document
+from runstate.core.reader import Base
 from runstate.core.times import format_time
 
 PROTOCOL = 1
@@ -38,21 +39,36 @@ class Frame:
 
 def full_change(document: Document, *, in_snapshot: bool = False) -> bytes:
     """Return a change that carries the whole document; in a snapshot its `old_state` equals its `new_state` (F9)."""
+    raw = msgspec.Raw(document.encoded)
+    if document.key.kind == "pipeline":
+        return _change(document, {"document": raw})
+    state = document.run.state
+    old_state = state if in_snapshot else document.old_state
+    return _change(document, {"old_state": old_state, "new_state": state, "canonical_state": raw})
+
+
+def delta_change(document: Document, base: Base, patch: bytes) -> bytes:
+    """Return a change that carries the patch from the version that the reader has (F9)."""
+    states = (
+        {} if document.key.kind == "pipeline" else {"old_state": document.old_state, "new_state": document.run.state}
+    )
+    named = {"version": base.version, "digest": base.digest}
+    return _change(document, {**states, "base": named, "patch": msgspec.Raw(patch)})
+
+
+def _change(document: Document, data: Json) -> bytes:
+    if document.key.kind == "pipeline":
+        what: dict[str, Json] = {"event": "pipeline_change", "kind": "pipeline", "pipeline": document.key.id}
+    else:
+        what = {"event": "state_change", "kind": "run", "run_id": document.key.id, "stage": "pipeline"}
     common = {
         "position": str(document.position),
         "version": document.version,
         "digest": document.digest,
         "timestamp": format_time(document.at_ms),
+        "data": data,
     }
-    raw = msgspec.Raw(document.encoded)
-    if document.key.kind == "pipeline":
-        data: Json = {"document": raw}
-        head = {"event": "pipeline_change", "kind": "pipeline", "pipeline": document.key.id}
-    else:
-        state = document.run.state
-        data = {"old_state": state if in_snapshot else document.old_state, "new_state": state, "canonical_state": raw}
-        head = {"event": "state_change", "kind": "run", "run_id": document.key.id, "stage": "pipeline"}
-    return msgspec.json.encode(head | common | {"data": data})
+    return msgspec.json.encode(what | common)
 
 
 def hello(*, server: str, epoch: str, position: str) -> Frame:

@@ -194,7 +194,7 @@ def decode_run(encoded: bytes) -> RunContext:
     """
     try:
         return _run_decoder.decode(encoded)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise InvalidValue(f"not a run document: {exc}") from exc
 
 
@@ -206,7 +206,7 @@ def decode_pipeline(encoded: bytes) -> PipelineDocument:
     """
     try:
         return _pipeline_decoder.decode(encoded)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise InvalidValue(f"not a pipeline document: {exc}") from exc
 
 

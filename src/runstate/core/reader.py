@@ -1,7 +1,8 @@
 """The server's view of one reader: what it asked for, how far it is, and which documents are dirty (PROTOCOL F8).
 
 Never a queue: a commit marks documents dirty, and when the reader can take a frame it is sent the latest of each. A slow
-reader so skips versions but misses no end result, and nobody slows the writer.
+reader so skips versions but misses no end result, and nobody slows the writer. A reader of every version (`mode=every`)
+is a position alone: what follows it stands in the log.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Literal
 
 from runstate.core.commit import Document, Key
 from runstate.core.errors import PeerError
+from runstate.core.position import Position
 
 #: Runs that are no longer current and still owed to a reader that follows pipelines: beyond this the oldest are let go.
 MAX_LEFT_RUNS = 64
+
+Mode = Literal["latest", "every"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,12 @@ class Topics:
                 )
         return cls(everything, frozenset(pipelines), frozenset(runs))
 
-    def wants(self, document: Document, *, current: bool) -> bool:
-        """Return whether the document belongs to these topics; `current`: it is its pipeline's current run."""
+    def wants(self, document: Document, *, current: bool = True) -> bool:
+        """Return whether the document belongs to these topics.
+
+        Args:
+            current: Whether a run is its pipeline's current one; one that commits is.
+        """
         if document.key.kind == "pipeline":
             return self.everything or document.key.id in self.pipelines
         follows = current and (self.everything or document.run.pipeline in self.pipelines)
@@ -59,32 +68,62 @@ class Topics:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """The version of a document that a reader has, which a patch may start from (PROTOCOL F9)."""
+
+    version: int
+    digest: str
+
+
+def _nothing() -> Mapping[Key, Document]:
+    return MappingProxyType({})
+
+
+def _no_bases() -> Mapping[Key, Base]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """One reader's place; frozen, so the bus swaps it."""
 
     topics: Topics
-    position: str  #: All that concerns the reader up to here has been sent.
-    dirty: Mapping[Key, Document] = field(
-        default_factory=lambda: MappingProxyType({})
-    )  #: Owed, the latest version of each, in order of commit.
+    position: Position  #: All that concerns the reader up to here has been sent.
+    delta: bool = False  #: Whether it takes patches.
+    mode: Mode = "latest"
+    dirty: Mapping[Key, Document] = field(default_factory=_nothing)  #: Owed, in order of commit; none with `every`.
+    bases: Mapping[Key, Base] = field(default_factory=_no_bases)  #: What it has, if it takes patches.
 
-    def mark(self, documents: Iterable[Document], *, is_current: Mapping[str, bool]) -> Reader:
-        """Return the reader after a commit that touched `documents`.
-
-        Args:
-            is_current: By run id of each touched run, whether it is its pipeline's current run.
-        """
+    def mark(self, documents: Iterable[Document]) -> Reader:
+        """Return the reader after a commit that touched `documents`."""
+        if self.mode == "every":
+            return self
         owed = dict(self.dirty)
         for document in documents:
-            if self.topics.wants(document, current=is_current.get(document.key.id, False)):
+            if self.topics.wants(document):
                 owed.pop(document.key, None)
                 owed[document.key] = document
-        if len(owed) > MAX_LEFT_RUNS:
-            followed = [key for key in owed if key.kind == "run" and key.id not in self.topics.runs]
-            for key in followed[: len(followed) - MAX_LEFT_RUNS]:
-                del owed[key]
+        for key in _beyond(owed, self.topics):
+            del owed[key]
         return replace(self, dirty=MappingProxyType(owed))
 
-    def sent(self, position: str) -> Reader:
-        """Return the reader after it was sent all that it was owed, up to `position`."""
-        return replace(self, position=position, dirty=MappingProxyType({}))
+    def sent(self, documents: Iterable[Document], position: Position) -> Reader:
+        """Return the reader after it was sent these versions, and so all that it was owed up to `position`."""
+        bases = self.bases
+        if self.delta:
+            has = dict(bases)
+            for document in documents:
+                has.pop(document.key, None)
+                has[document.key] = Base(document.version, document.digest)
+            for key in _beyond(has, self.topics):
+                del has[key]
+            bases = MappingProxyType(has)
+        return replace(self, position=position, dirty=_nothing(), bases=bases)
+
+
+def _beyond(known: Mapping[Key, object], topics: Topics) -> list[Key]:
+    """Return the runs to let go of: the oldest that no topic names, beyond the limit."""
+    if len(known) <= MAX_LEFT_RUNS:
+        return []
+    followed = [key for key in known if key.kind == "run" and key.id not in topics.runs]
+    return followed[: max(0, len(followed) - MAX_LEFT_RUNS)]

@@ -20,7 +20,7 @@ from runstate.journal.directory import cannot_write, make_directory
 
 LOCK_NAME = "lock"
 _MAX_CONTENT_BYTES = 4096
-_MAX_ROUNDS = 1000  # of telling a holder from one who only looks; one or two are the rule
+_MAX_ROUNDS = 10_000  # of losing to somebody who only looks; a round is some microseconds
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):

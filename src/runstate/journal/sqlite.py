@@ -17,7 +17,7 @@ from runstate.journal import sqlite_read as read
 from runstate.journal.batch import check_batch
 from runstate.journal.directory import Identity, identify
 from runstate.journal.sqlite_errors import mapped_errors, refusal
-from runstate.journal.sqlite_open import create_store, log_of, open_store
+from runstate.journal.sqlite_open import create_store, foreign_log, log_of, open_store
 from runstate.journal.sqlite_readers import Readers
 from runstate.journal.sqlite_write import write_batch
 from runstate.ports import Clock, Cut, History, Opened, RunsFilter
@@ -150,12 +150,14 @@ class SqliteJournal:
             raise StoreUnavailable(str(error)) from exc
 
     def _open_store(self) -> Opened:
-        identity = identify(self.path)
+        identity, log = identify(self.path), log_of(self.path)
+        if self._files.get(self.path, identity) != identity and log.exists() and identify(log) == self._files[log]:
+            raise foreign_log(self.path)
         db, opened = open_store(
             self.path, identity=identity, now_ms=self._clock.now_ms(),
             later_than=self._epoch, page_limit=self._page_limit,
         )  # fmt: skip
-        self._files = {self.path: identity, log_of(self.path): identify(log_of(self.path))}
+        self._files = {self.path: identity, log: identify(log)}
         self._db, self._readers = db, Readers(self.path, identity)
         self._epoch, self._revision = opened.epoch, opened.revision
         return opened

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -37,6 +37,14 @@ def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
 def log_of(path: Path) -> Path:
     """Return the write-ahead log that SQLite keeps beside the store."""
     return path.with_name(path.name + "-wal")
+
+
+def foreign_log(path: Path) -> StoreDamaged:
+    """Return the error for a store that was put beside the log of another, which SQLite would mix into it."""
+    log = log_of(path).name
+    return StoreDamaged(
+        f"store file {path} was replaced, but {log} beside it belongs to the former one; remove {log} so that they do not mix"
+    )
 
 
 def create_store(path: Path, *, now_ms: int) -> None:
@@ -101,6 +109,8 @@ def open_store(
     db = connect(path)
     try:
         _prepare(db, path, page_limit)
+        _settle(db)
+        # The new log begins with this, so that it says which file it belongs to.
         db.execute("BEGIN IMMEDIATE")
         db.execute("DELETE FROM meta WHERE key = 'backup'")
         _set_meta(
@@ -122,10 +132,7 @@ def _verify(path: Path, identity: Identity) -> tuple[dict[str, str], Opened]:
         db.execute("BEGIN")
         meta = _recognise(db, path)
         if log is not None and meta.get("log_inode") == str(log.inode) and meta["inode"] != str(identity.inode):
-            raise StoreDamaged(
-                f"store file {path} was replaced, but {log_of(path).name} beside it belongs to the former one; "
-                f"remove {log_of(path).name} so that they do not mix"
-            )
+            raise foreign_log(path)
         revision = _check_revisions(db, path, int(meta.get("verified", 0)))
         notes = tuple(Note(*row) for row in db.execute("SELECT kind, id, value FROM notes ORDER BY kind, id"))
         return meta, Opened(meta["epoch"], revision, _open_documents(db), notes)
@@ -162,6 +169,16 @@ def _prepare(db: sqlite3.Connection, path: Path, page_limit: int | None) -> None
     db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
     if page_limit is not None:
         db.execute(f"PRAGMA max_page_count = {page_limit}")
+
+
+def _settle(db: sqlite3.Connection) -> None:
+    """Copy the log into the file, so that what is about to be shown lies on the disk by writes that did not fail (V5).
+
+    The log may hold commits whose fsync failed: the kernel shows them, calls the next fsync a success, and has lost them.
+    """
+    # Best effort: a full disk must not close the store to its readers, and a failed fsync is rare.
+    with suppress(sqlite3.OperationalError):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _check_revisions(db: sqlite3.Connection, path: Path, verified: int) -> int:

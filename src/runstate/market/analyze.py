@@ -15,6 +15,7 @@ Where MARKET.md is silent:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -28,7 +29,7 @@ from runstate.market.calendars import TradeDays, trade_days
 from runstate.market.config import Clock, Config, Session
 from runstate.market.failures import MarketError
 from runstate.market.folder import Json, OutFolder
-from runstate.market.manifest import Run, read_manifest, step, sum_by, with_facts, write_manifest
+from runstate.market.manifest import Run, read_manifest, step, with_facts, write_manifest
 from runstate.market.results import Place, Row, to_row, to_table
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,7 +65,8 @@ def analyze(config: Config, out: OutFolder, run: Run) -> Json:
     manifest = read_manifest(run, out, "translator")
     plans = [_plan(config, out, manifest, name) for name in _traded(config)]
     total = sum(len(task.days) for plan in plans for task in plan.tasks)
-    done, files, covered, results = 0, [], [], []
+    done, files, covered = 0, [], []
+    results: Counter[str] = Counter()
     for plan in plans:
         bars = plan.files.load(out, as_of_us=plan.as_of_us)
         rows: list[Row] = []
@@ -75,15 +77,15 @@ def analyze(config: Config, out: OutFolder, run: Run) -> Json:
                 done += 1
         files += _write_months(plan.files.instrument.name, rows, out)
         covered += [_coverage(plan, task) for task in plan.tasks]
-        results += [{str(row["result"]): 1} for row in rows]
+        results.update(str(row["result"]) for row in rows)
     step(run, done, total, "instrument-days", None)
-    counts = {result.value: 0 for result in Result} | sum_by(results)
     if not results:
         raise MarketError(
             "no slot of any session had ended by as_of in the bars; check as_of, the sessions and the files",
             code="no_input",
         )
-    facts = {"rows": len(results), "results": counts, "days": done}
+    counts = {result.value: results[result.value] for result in Result}
+    facts = {"rows": results.total(), "results": counts, "days": done}
     listing = write_manifest(out, "analyzer", {**facts, "covered": covered}, files)
     return {**facts, **listing}
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
 
 from runstate.market.config import Config, Session
 from runstate.market.failures import ConfigError, MarketError
@@ -32,8 +33,7 @@ class TradeDays:
 
     def between(self, first: date, last: date) -> list[tuple[date, date]]:
         """Return each trade day from `first` to `last` with the trade day that follows it."""
-        pairs = zip(self.days, self.days[1:], strict=False)
-        return [(day, following) for day, following in pairs if first <= day <= last]
+        return [(day, following) for day, following in pairwise(self.days) if first <= day <= last]
 
 
 def trade_days(session: Session, config: Config, first: date, last: date) -> TradeDays:

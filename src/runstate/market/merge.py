@@ -31,6 +31,7 @@ from runstate.market.page import Digits, render_page
 from runstate.market.report import StreamReport, report_stream, to_document
 from runstate.market.results import KEY, RESULT_SCHEMA, in_order
 
+LISTED_STREAMS = 200  # in the outputs, which are bounded; the manifest and the report have all
 COUNTS = ("added", "replaced", "removed", "unchanged")
 _TABLE_NAME = re.compile(r"_(?P<year>[0-9]{4})_(?P<month>[0-9]{2})\.parquet")
 
@@ -73,7 +74,8 @@ def merge(config: Config, out: OutFolder, run: Run) -> Json:
     return {
         "report_json": str(out.path / "report.json"),
         "report_html": str(out.path / "report.html"),
-        "streams": by_stream,
+        "streams": dict(list(by_stream.items())[:LISTED_STREAMS]),
+        "streams_total": len(by_stream),
         "rows": sum(month.table.height for month in months),
         **counts,
         **write_manifest(out, "merger", {"streams": by_stream}, files),

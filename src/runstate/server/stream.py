@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +22,7 @@ from runstate.core.position import Position
 from runstate.core.reader import Topics
 from runstate.server.problems import Problem, problem_of
 from runstate.server.query import query_of
-from runstate.state.bus import EventBus, Subscription
+from runstate.state.bus import EventBus, Subscription, Wanted
 from runstate.state.manager import PipelineStateManager
 
 DRAIN_S = 15.0
@@ -39,18 +40,17 @@ class Streams:
         wanted = dict(query_of(request, OPTIONS))
         if "last-event-id" in request.headers:
             wanted["resume"] = request.headers["last-event-id"]  # F7: the browser's own reconnect knows better
-        topics, reason = await self._judge(wanted)
-        return SseResponse(self._bus, self._manager, topics, reason)
+        return SseResponse(self._bus, self._manager, await self._judge(wanted))
 
     async def websocket(self, socket: WebSocket) -> None:
         """`WS /api/ws`."""
         try:
-            topics, reason = await self._judge(query_of(socket, OPTIONS))
+            wanted = await self._judge(query_of(socket, OPTIONS))
         except RunstateError as error:
             await socket.send_denial_response(problem_of(error).response())
             return
         await socket.accept()
-        with self._bus.subscribe(self._manager, topics, reason=reason) as subscription:
+        with self._bus.subscribe(self._manager, wanted) as subscription:
             async with asyncio.TaskGroup() as group:
                 receiving = group.create_task(self._receive(socket, subscription))
                 sending = group.create_task(_send(socket, subscription))
@@ -64,11 +64,11 @@ class Streams:
             if message["type"] != "websocket.receive":
                 return
             try:
-                subscription.replace_topics(await self._subscribe(message.get("text")))
+                subscription.subscribe(await self._asked(message.get("text")))
             except RunstateError as error:
                 subscription.say(problem(problem_of(error).members()))
 
-    async def _subscribe(self, text: str | None) -> Topics:
+    async def _asked(self, text: str | None) -> Wanted:
         """Return what a later `subscribe` message asks for."""
         if text is None:
             raise Problem("bad_json", "messages are text frames with one JSON object")
@@ -81,10 +81,10 @@ class Streams:
         unknown = sorted(message.keys() - {"type", *OPTIONS})
         if unknown:
             raise Problem("bad_query", f"subscribe has the unknown member {unknown[0]!r}; known: {', '.join(OPTIONS)}")
-        topics, _ = await self._judge({name: value for name, value in message.items() if name != "type"})
-        return topics
+        wanted = await self._judge({name: value for name, value in message.items() if name != "type"})
+        return replace(wanted, reason="subscribe") if wanted.reason == "initial" else wanted
 
-    async def _judge(self, wanted: Mapping[str, Json]) -> tuple[Topics, SnapshotReason]:
+    async def _judge(self, wanted: Mapping[str, Json]) -> Wanted:
         for name, value in wanted.items():
             if not isinstance(value, str) and not (name == "delta" and value in (0, 1)):
                 raise Problem("bad_query", f"{name} is of the wrong type; text is needed")
@@ -110,7 +110,7 @@ class Streams:
             self._manager.head.pipeline(name)
         for run_id in sorted(topics.runs):
             await self._manager.find_run(run_id)
-        return topics, reason
+        return Wanted(topics, reason=reason)
 
 
 async def _send(socket: WebSocket, subscription: Subscription) -> None:
@@ -130,16 +130,16 @@ async def _send(socket: WebSocket, subscription: Subscription) -> None:
 class SseResponse(Response):
     """An endless `text/event-stream` of one subscription's frames."""
 
-    def __init__(self, bus: EventBus, manager: PipelineStateManager, topics: Topics, reason: SnapshotReason) -> None:
+    def __init__(self, bus: EventBus, manager: PipelineStateManager, wanted: Wanted) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(None, 200, headers, "text/event-stream")
         del self.headers["content-length"]
-        self._bus, self._manager, self._topics, self._reason = bus, manager, topics, reason
+        self._bus, self._manager, self._wanted = bus, manager, wanted
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Stream until the reader or the server leaves."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        with self._bus.subscribe(self._manager, self._topics, reason=self._reason) as subscription:
+        with self._bus.subscribe(self._manager, self._wanted) as subscription:
             async with asyncio.TaskGroup() as group:
                 gone = group.create_task(_disconnected(receive))
                 sending = group.create_task(_send_events(send, subscription))

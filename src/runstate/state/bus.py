@@ -7,18 +7,24 @@ and gets the latest then (PROTOCOL F8).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 from runstate.core import frames
-from runstate.core.commit import Document
+from runstate.core.commit import Commit, Document
+from runstate.core.errors import Compacted
 from runstate.core.frames import Frame
-from runstate.core.reader import Reader, Topics
+from runstate.core.position import Position, epoch_number
+from runstate.core.reader import Mode, Reader, Topics
 from runstate.ports import Clock
 from runstate.state.head import Head
+from runstate.state.recent import Recent
 
-DRAIN_RETRY_MS = 1000
+RETRY_MS = 1000  # what a `bye` asks a client to wait
+HEARTBEAT_S = frames.HEARTBEAT_MS / 1000 * 0.9  # F3: at least one in that time
 
 
 class Source(Protocol):
@@ -30,36 +36,84 @@ class Source(Protocol):
     def source_age_ms(self) -> int:
         """Return the milliseconds since the journal was last known to work (F3)."""
 
+    async def commits_after(self, revision: int) -> Sequence[Commit]:
+        """Return published commits after `revision` in order, not necessarily all.
+
+        Raises:
+            Compacted: They are below the retention floor.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a reader asks for (PROTOCOL §4)."""
+
+    topics: Topics = field(default_factory=Topics)
+    resume: Position | None = None
+    delta: bool = False
+    mode: Mode = "latest"
+    reason: frames.SnapshotReason = "initial"  #: Of the snapshot, where there is one without a resume.
+
 
 class Subscription:
     """One reader: a bounded memory of what it is owed, and an endless iterator of frames."""
 
-    def __init__(self, source: Source, topics: Topics, clock: Clock, *, reason: frames.SnapshotReason) -> None:
-        self._source, self._clock = source, clock
+    def __init__(self, source: Source, recent: Recent, wanted: Wanted, clock: Clock) -> None:
+        self._source, self._recent, self._clock = source, recent, clock
         self._wake = asyncio.Event()
         self._ended: frames.ByeCode | None = None
-        self._ready: list[Frame] = [
-            frames.hello(server=source.server_id, epoch=source.head.epoch, position=str(source.head.position))
-        ]
-        self.reader = Reader(topics, str(source.head.position))
-        self.replace_topics(topics, reason=reason)
+        hello = frames.hello(server=source.server_id, epoch=source.head.epoch, position=str(source.head.position))
+        self._ready: Iterator[Frame] = iter((hello,))
+        self._begin(wanted)
 
-    def replace_topics(self, topics: Topics, *, reason: frames.SnapshotReason = "subscribe") -> None:
-        """Show `topics` from now on, beginning with a snapshot; one step with no commit in between (F1)."""
-        position = str(self._source.head.position)
-        self.reader = Reader(topics, position)
-        self._ready += frames.snapshot(self._source.head.shown(topics), reason=reason, position=position)
+    def _begin(self, wanted: Wanted) -> None:
+        """Register for `wanted`: a snapshot, or on a good resume what came after it; one step (F1, F6)."""
+        head, resume = self._source.head, wanted.resume
+        if resume is None or resume.epoch != head.epoch:
+            is_behind = resume is not None and epoch_number(resume.epoch) > epoch_number(head.epoch)
+            self._snapshot(wanted, wanted.reason if resume is None else "epoch", silent=is_behind)
+            if is_behind:
+                self._ended = "behind"
+            return
+        self.reader = Reader(wanted.topics, resume, wanted.delta, wanted.mode)
+        self._scanned = resume.revision
+        if resume.revision > head.revision:
+            self._ended = "behind"
+        elif wanted.mode == "latest":
+            later = [d for d in head.shown(wanted.topics) if d.position.order > resume.order]
+            self.reader = self.reader.mark(sorted(later, key=lambda d: d.position.order))
+
+    def _snapshot(self, wanted: Wanted, reason: frames.SnapshotReason, *, silent: bool = False) -> None:
+        position = self._source.head.position
+        self.reader = Reader(wanted.topics, position, wanted.delta, wanted.mode)
+        self._scanned = position.revision
+        if silent:
+            return
+        shown = list(self._source.head.shown(wanted.topics))
+        self.reader = self.reader.sent(shown, position)
+        if wanted.delta:
+            for document in shown:
+                self._recent.keep(document)
+        # Frames are made as the socket takes them: what waits here is a list of documents that others hold as well.
+        self._ready = chain(self._ready, frames.snapshot(shown, reason=reason, position=str(position)))
+
+    def subscribe(self, wanted: Wanted) -> None:
+        """Show something else from now on, beginning with a snapshot or after a resume."""
+        self._begin(wanted)
         self._wake.set()
 
-    def mark(self, documents: Iterable[Document], is_current: Mapping[str, bool]) -> None:
+    def mark(self, documents: Iterable[Document]) -> None:
         """Note a commit; the bus calls it."""
-        self.reader = self.reader.mark(documents, is_current=is_current)
+        if self.reader.mode == "every":
+            self._wake.set()
+            return
+        self.reader = self.reader.mark(documents)
         if self.reader.dirty:
             self._wake.set()
 
     def say(self, frame: Frame) -> None:
         """Send `frame` before anything else, for example a problem with the reader's own message."""
-        self._ready.append(frame)
+        self._ready = chain(self._ready, (frame,))
         self._wake.set()
 
     def end(self, code: frames.ByeCode) -> None:
@@ -71,29 +125,64 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Frame:
-        """Return the next frame: what is ready, else all that is owed, else after a heartbeat's time an empty one."""
-        if not self._ready and not self.reader.dirty and self._ended is None:
+        """Return the next frame: what is ready, else what is owed, else after a heartbeat's time an empty one."""
+        while True:
             self._wake.clear()
+            frame = next(self._ready, None) or await self._owed()
+            if frame is not None:
+                return frame
+            if self._ended is not None:
+                return frames.bye(self._ended, resume=str(self.reader.position), retry_ms=RETRY_MS)
             try:
-                async with asyncio.timeout(frames.HEARTBEAT_MS / 1000 * 0.9):  # F3 says at least one in that time
+                async with asyncio.timeout(HEARTBEAT_S):
                     await self._wake.wait()
             except TimeoutError:
-                return self._transition()
-        if self._ready:
-            return self._ready.pop(0)
-        if self.reader.dirty:
-            return self._transition()
-        if self._ended is None:
-            return await self.__anext__()
-        return frames.bye(self._ended, resume=self.reader.position, retry_ms=DRAIN_RETRY_MS)
+                return self._transition((), self._source.head.position)
 
-    def _transition(self) -> Frame:
-        start, end = self.reader.position, str(self._source.head.position)
-        changes = [frames.full_change(document) for document in self.reader.dirty.values()]
-        self.reader = self.reader.sent(end)
+    async def _owed(self) -> Frame | None:
+        if self._ended == "behind":
+            return None
+        if self.reader.mode == "latest":
+            owed = tuple(self.reader.dirty.values())
+            return self._transition(owed, self._source.head.position) if owed else None
+        return await self._next_version()
+
+    async def _next_version(self) -> Frame | None:
+        """Return the next commit that concerns a reader of every version, None if there is none yet."""
+        while self._scanned < self._source.head.revision:
+            commits: Iterable[Commit] | None = self._recent.after(self._scanned)
+            if commits is None:
+                try:
+                    commits = await self._source.commits_after(self._scanned)
+                except Compacted:
+                    wanted = Wanted(self.reader.topics, None, self.reader.delta, self.reader.mode)
+                    self._snapshot(wanted, "compacted")
+                    return next(self._ready)
+            for commit in commits:
+                self._scanned = commit.position.revision
+                documents = [c.document for c in commit.changes if self.reader.topics.wants(c.document)]
+                if documents:
+                    return self._transition(documents, commit.position)
+        return None
+
+    def _transition(self, documents: Sequence[Document], end: Position) -> Frame:
+        start = self.reader.position
+        changes = [self._change(document) for document in documents]
+        self.reader = self.reader.sent(documents, end)
         return frames.transition(
-            changes, start=start, end=end, now_ms=self._clock.now_ms(), source_age_ms=self._source.source_age_ms()
+            changes,
+            start=str(start),
+            end=str(end),
+            now_ms=self._clock.now_ms(),
+            source_age_ms=self._source.source_age_ms(),
         )
+
+    def _change(self, document: Document) -> bytes:
+        base = self.reader.bases.get(document.key)
+        patch = None if base is None else self._recent.patch(base, document)
+        if base is None or patch is None:
+            return frames.full_change(document)
+        return frames.delta_change(document, base, patch)
 
 
 class EventBus:
@@ -101,6 +190,7 @@ class EventBus:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._recent = Recent()
         self._subscriptions: set[Subscription] = set()
         self._draining = False
 
@@ -108,11 +198,9 @@ class EventBus:
         return len(self._subscriptions)
 
     @contextmanager
-    def subscribe(
-        self, source: Source, topics: Topics, *, reason: frames.SnapshotReason = "initial"
-    ) -> Iterator[Subscription]:
-        """Register a reader for as long as the block lasts; its snapshot and registration are one step (F1)."""
-        subscription = Subscription(source, topics, self._clock, reason=reason)
+    def subscribe(self, source: Source, wanted: Wanted | None = None) -> Iterator[Subscription]:
+        """Register a reader for as long as the block lasts."""
+        subscription = Subscription(source, self._recent, wanted or Wanted(), self._clock)
         self._subscriptions.add(subscription)
         if self._draining:
             subscription.end("drain")
@@ -121,10 +209,12 @@ class EventBus:
         finally:
             self._subscriptions.discard(subscription)
 
-    def publish(self, documents: Iterable[Document], is_current: Mapping[str, bool]) -> None:
+    def publish(self, commit: Commit) -> None:
         """Tell every reader of a commit; returns at once."""
+        self._recent.add(commit)
+        documents = [change.document for change in commit.changes]
         for subscription in self._subscriptions:
-            subscription.mark(documents, is_current)
+            subscription.mark(documents)
 
     def drain(self) -> None:
         """End every stream with `bye drain`, now and from now on."""

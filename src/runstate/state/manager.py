@@ -151,6 +151,15 @@ class PipelineStateManager:
             raise NotFound(f"there is no run {run_id}; GET /api/runs lists those that are")
         return document
 
+    async def commits_after(self, revision: int) -> Sequence[Commit]:
+        """Return published commits after `revision` in order, not necessarily all.
+
+        Raises:
+            Compacted: They are below the retention floor.
+        """
+        commits = await asyncio.to_thread(self.journal.commits_after, revision)
+        return [commit for commit in commits if commit.position.revision <= self.head.revision]
+
     def source_age_ms(self) -> int:
         """Return the milliseconds since the journal was last known to work (PROTOCOL F3)."""
         return max(0, round((self._loop.time() - self._source_known_s) * 1000))
@@ -292,7 +301,7 @@ class PipelineStateManager:
         for document in documents:
             if self._pending.get(document.key) is document:
                 del self._pending[document.key]
-        self.bus.publish(documents, {d.key.id: self.head.is_current(d) for d in documents})
+        self.bus.publish(commit)
 
     def _fail(self, error: StoreError) -> None:
         if self.trouble is None:

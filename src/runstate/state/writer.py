@@ -7,6 +7,7 @@ failed batch is durable.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from runstate.core.commit import Commit, Note
-from runstate.core.errors import StoreError
+from runstate.core.errors import StoreError, StoreUnavailable
 from runstate.ports import Journal, Opened
 
 MAX_BATCH = 1000
+
+log = logging.getLogger("runstate.state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,11 @@ class JournalWriter:
             except StoreError as error:
                 broken = error
                 self._tell(Failed(error))
+            except Exception as bug:
+                # The top of the thread: were it to end, every commit would wait for ever without a word.
+                log.exception("the journal's thread met a bug", extra={"event": "writer_failed"})
+                broken = StoreUnavailable(f"runstate met a bug of its own ({type(bug).__name__}: {bug})")
+                self._tell(Failed(broken))
 
     def _take(self) -> Sequence[Work]:
         """Wait for work; return one piece, or all appends that stand together."""

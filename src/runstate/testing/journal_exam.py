@@ -263,7 +263,7 @@ def reads_while_it_appends(open_new: OpenNew) -> None:
     def watched() -> None:
         try:
             read()
-        except BaseException as exc:  # noqa: BLE001 — a thread's error must reach the examiner
+        except BaseException as exc:
             wrong.append(repr(exc))
 
     readers = [threading.Thread(target=watched) for _ in range(3)]

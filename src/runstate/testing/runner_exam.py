@@ -5,7 +5,7 @@
         asyncio.run(check(Candidate(lambda: ChildRunner([PLAIN]), tmp_path)))
 
 `PLAIN` and `ASYNC` hold the same stages for child processes and for the server's loop; a runner of another kind needs
-stages of these names that do the same.
+stages of these names that do the same. Longer than other files because a check reads best beside the stage it runs.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class ChildAttempt:
 
     def kill(self) -> None:
         """Kill the worker and everything it started."""
-        self._spawner.kill(self._worker.pid)
+        self._spawner.kill(self._worker)
 
     async def wait(self) -> Outcome:
         """Return how it ended, once nothing of it is alive and every fact has been reported.
@@ -198,7 +198,7 @@ class ChildAttempt:
                 group.create_task(self._hear_facts())
                 group.create_task(self._read_lines(self._stdout, "info"))
                 group.create_task(self._read_lines(self._stderr, "warning"))
-                returncode = await self._spawner.end(self._worker.pid)
+                returncode = await self._spawner.end(self._worker)
                 for reader in (self._facts, self._stdout, self._stderr):
                     reader.finish()
                 orders.cancel()

@@ -125,11 +125,14 @@ def _belonging_to(worker: Worker, ours: set[tuple[int, int | float]]) -> list[_P
     table = _table()
     leader = table.get(worker.pid)
     is_leader_there = leader is not None and leader.start_time == worker.start_time
+    is_leader_alive = leader is not None and is_leader_there and not leader.is_dead
     if is_leader_there:
         ours.add((worker.pid, worker.start_time))
     for process in table.values():
-        # While the leader is there, its session and its descendants are all; without it, what carries its mark.
-        if process.session == worker.pid if is_leader_there else _is_marked(process, worker):
+        # The number of a session stays taken while its leader is there, dead or not. What was orphaned by the leader's
+        # death is found by its mark; while the leader lives, its descendants are all (it is a subreaper).
+        is_member = is_leader_there and process.session == worker.pid
+        if is_member or (not is_leader_alive and _is_marked(process, worker)):
             ours.add((process.pid, process.start_time))
     grew = True
     while grew:

@@ -34,7 +34,7 @@ from runstate.pipeline.runners.messages import (
     encode_line,
 )
 from runstate.pipeline.runners.pipes import PipeReader
-from runstate.pipeline.runners.process import kill_survivor
+from runstate.pipeline.runners.process import identify, kill_survivor
 
 SURVIVOR_S = 5.0  # one round of killing what a dead fork server left; rounds go on until nothing is left
 
@@ -48,14 +48,15 @@ class ForkServerGone(Exception):
 class Spawner:
     """One fork server process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ours: socket.socket) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, itself: Worker, ours: socket.socket) -> None:
         self._process = process
+        self._itself = itself
         self._socket = ours
         self._reader = PipeReader(os.dup(ours.fileno()))
         self._is_ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._asked: collections.deque[asyncio.Future[Worker]] = collections.deque()
         self._workers: dict[int, Worker] = {}
-        self._ends: dict[int, asyncio.Future[int | None]] = {}
+        self._ends: dict[Worker, asyncio.Future[int | None]] = {}
         self._is_gone = False
 
     @classmethod
@@ -82,12 +83,13 @@ class Spawner:
                 env=environment,
                 start_new_session=True,
             )
+            itself = identify(process.pid)
         except OSError as exc:
             ours.close()
             raise NotStartable(f"the fork server cannot be started: {exc}") from exc
         finally:
             theirs.close()
-        spawner = cls(process, ours)
+        spawner = cls(process, itself, ours)
         modules = {(place.module, place.file): None for place in preload}
         spawner._tell(Prepare(path=sys.path, pythonpath=os.environ.get("PYTHONPATH"), preload=list(modules)))
         group.create_task(spawner._listen())
@@ -122,14 +124,21 @@ class Spawner:
         self._tell(Fork(), fds)
         return await forked
 
-    def kill(self, pid: int) -> None:
+    def kill(self, worker: Worker) -> None:
         """Kill a worker and everything it started; one that is dead already is nothing to do."""
-        if pid in self._ends and not self._is_gone:
-            self._tell(Kill(pid))
+        # The whole identity: the pid of an attempt that is over may be a later attempt's.
+        if self._workers.get(worker.pid) == worker and not self._is_gone:
+            self._tell(Kill(worker.pid))
 
-    async def end(self, pid: int) -> int | None:
-        """Return a worker's return code once nothing of it is alive; None where it died with the fork server."""
-        return await asyncio.shield(self._ends[pid])
+    async def end(self, worker: Worker) -> int | None:
+        """Return a worker's return code once nothing of it is alive; None where it died with the fork server.
+
+        Call it once.
+        """
+        try:
+            return await self._ends[worker]
+        finally:
+            del self._ends[worker]
 
     def close(self) -> None:
         """Let go of it: it kills its workers and exits, and then its listening task ends."""
@@ -137,9 +146,9 @@ class Spawner:
             self._socket.shutdown(socket.SHUT_WR)
 
     def kill_itself(self) -> None:
-        """End a fork server that hangs."""
-        if self._process.returncode is None:
-            self._process.kill()
+        """End a fork server that hangs, and its workers."""
+        if not self._is_gone:
+            self._socket.shutdown(socket.SHUT_RDWR)  # `_listen` sees EOF and does the rest
 
     def _tell(self, message: ToForkServer, fds: Sequence[int] = ()) -> None:
         line = encode_line(message)
@@ -163,15 +172,23 @@ class Spawner:
         for forked in self._asked:
             if not forked.done():
                 forked.set_exception(ForkServerGone())
-        self.kill_itself()
+        # By identity: asyncio's own kill() may reap the process behind the back of its wait().
+        await self._kill(self._itself)
         await self._process.wait()
-        for pid, worker in self._workers.items():
-            if not self._ends[pid].done():
-                while not await asyncio.to_thread(kill_survivor, worker, SURVIVOR_S):
-                    _log.error("worker %s cannot be killed", pid)
-                self._ends[pid].set_result(None)
+        for worker in self._workers.values():
+            await self._kill(worker)
+            self._end(worker, None)
         self._socket.close()
         self._reader.close()
+
+    def _end(self, worker: Worker, returncode: int | None) -> None:
+        end = self._ends.get(worker)
+        if end is not None and not end.done():  # else nobody waits for it any more
+            end.set_result(returncode)
+
+    async def _kill(self, process: Worker) -> None:
+        while not await asyncio.to_thread(kill_survivor, process, SURVIVOR_S):
+            _log.error("process %s does not die of SIGKILL; waiting for it", process.pid)
 
     def _take(self, message: FromForkServer) -> None:
         match message:
@@ -181,17 +198,16 @@ class Spawner:
                 _log.warning("%s; stages import their modules themselves, which starts them slower", why)
                 self._is_ready.set_result(False)
             case Forked(worker):
-                self._ends[worker.pid] = asyncio.get_running_loop().create_future()
                 self._workers[worker.pid] = worker
                 forked = self._asked.popleft()
                 if forked.done():  # whoever asked was cancelled
-                    self.kill(worker.pid)
+                    self.kill(worker)
                 else:
+                    self._ends[worker] = asyncio.get_running_loop().create_future()
                     forked.set_result(worker)
             case Refused(why):
                 forked = self._asked.popleft()
                 if not forked.done():
                     forked.set_exception(NotStartable(why))
             case Ended(pid, returncode):
-                del self._workers[pid]
-                self._ends[pid].set_result(returncode)
+                self._end(self._workers.pop(pid), returncode)

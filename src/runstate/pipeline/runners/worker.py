@@ -236,7 +236,8 @@ def _tell_as_fork(fact: Fact) -> None:
     """Say what a fork of the stage may say: log lines, which arrive as its output."""
     if not isinstance(fact, LineLogged):
         raise RuntimeError(FORKED)
-    print(fact.text, file=sys.stdout if fact.level in ("debug", "info") else sys.stderr)
+    stream = sys.stdout if fact.level in ("debug", "info") else sys.stderr
+    stream.write(fact.text + "\n")  # in one piece: other forks write to the same pipe
 
 
 def _task_of(go: Go) -> StageTask:

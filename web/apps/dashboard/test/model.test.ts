@@ -76,8 +76,10 @@ describe('how far the page can be believed (F12)', () => {
   })
 
   test('only a page that is not current explains itself', () => {
-    expect(explanation('live')).toBeNull()
-    expect(explanation('stale')).toMatch(/not answering/)
+    expect(explanation(link('live'))).toBeNull()
+    expect(explanation(link('stale'))).toMatch(/not answering/)
+    const problem = { code: 'unauthorized', status: 401, detail: 'a token is needed' }
+    expect(explanation({ ...link('connecting'), problem })).toMatch(/refuses this page: a token is needed\./)
   })
 })
 
@@ -197,6 +199,7 @@ describe('sentences', () => {
     ['stop', problem(403, 'forbidden'), 'Not stopped: this access may only read.'],
     ['start', problem(418, 'teapot'), 'Not started: 418 teapot.'],
     ['start', new TypeError('Failed to fetch'), /may still have arrived/],
+    ['start', problem(0, 'unreachable'), /may still have arrived/],
   ] as const)('%s, %s', (verb, reason, sentence) => {
     expect(sentenceFor(verb, reason)).toMatch(sentence)
   })

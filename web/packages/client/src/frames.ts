@@ -54,7 +54,12 @@ export interface Trouble {
 
 export type Frame =
   | { readonly kind: 'hello'; readonly protocol: number; readonly epoch: string; readonly heartbeatMs: number }
-  | { readonly kind: 'snapshot'; readonly position: Position; readonly more: boolean; readonly changes: readonly Change[] }
+  | {
+      readonly kind: 'snapshot'
+      readonly position: Position
+      readonly more: boolean
+      readonly changes: readonly Change[]
+    }
   | {
       readonly kind: 'transition'
       readonly from: Position

@@ -103,30 +103,10 @@ export function newLink(
   transports: Link['transports'],
   { topics = ['*'], delta = false }: { topics?: readonly string[]; delta?: boolean } = {},
 ): Link {
-  return {
-    transports,
-    delta,
-    replica: newReplica(topics),
-    phase: 'idle',
-    generation: 0,
-    transport: transports[0],
-    proven: [],
-    heartbeatMs: HEARTBEAT_MS,
-    failures: 0,
-    asks: 0,
-    askedAt: null,
-    askAt: null,
-    connectAt: null,
-    connectedAt: 0,
-    heardAt: 0,
-    confirmedAt: null,
-    retryMs: 0,
-    isQuiet: false,
-    sourceAgeMs: null,
-    trouble: null,
-    state: 'connecting',
-    since: 0,
-  }
+  const never = { askedAt: null, askAt: null, connectAt: null, confirmedAt: null, sourceAgeMs: null, trouble: null }
+  const zero = { generation: 0, failures: 0, asks: 0, connectedAt: 0, heardAt: 0, retryMs: 0, since: 0 }
+  const begun = { phase: 'idle', state: 'connecting', isQuiet: false, proven: [], heartbeatMs: HEARTBEAT_MS } as const
+  return { ...never, ...zero, ...begun, transports, delta, replica: newReplica(topics), transport: transports[0] }
 }
 
 /** Return when the shell must send a tick if nothing else happens; null: never. */

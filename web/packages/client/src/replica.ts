@@ -16,7 +16,7 @@ import { canonical, digest, InvalidValue, isObject } from './canonical.ts'
 import type { JsonObject } from './documents.ts'
 import type { Change, Delta, DocumentKind, Frame, Full } from './frames.ts'
 import { apply, Misfit, share } from './patch.ts'
-import { epochNumber, isBefore, isEqual, type Position } from './position.ts'
+import { epochNumber, formatPosition, isBefore, isEqual, type Position } from './position.ts'
 
 /** What a frame came to, and so what is to be done. */
 export type Outcome =
@@ -32,16 +32,22 @@ export type Outcome =
   | 'behind'
 
 /** One document as it is shown. */
-export interface Shown {
-  readonly type: DocumentKind
-  readonly id: string
-  readonly document: JsonObject
+export interface Entry<Document> {
+  readonly document: Document
   readonly version: number
-  readonly position: Position
+  /** Of the commit that made this version. */
+  readonly position: string
   readonly digest: string
   /** `digest` is that of the document, and both fit what the change said of them. */
   readonly verified: boolean
-  readonly oldState: string | null
+  /** State at version − 1, whatever this reader saw last; a run's only. */
+  readonly old_state?: string
+}
+
+export interface Shown {
+  readonly type: DocumentKind
+  readonly id: string
+  readonly entry: Entry<JsonObject>
 }
 
 export interface Replica {
@@ -81,7 +87,7 @@ export function resumeOf(replica: Replica): Position | null {
 
 /** Return whether something shown is not verified (F12 `integrity`). */
 export function isDoubtful(replica: Replica): boolean {
-  return [...replica.entries.values()].some((entry) => !entry.verified)
+  return [...replica.entries.values()].some(({ entry }) => !entry.verified)
 }
 
 /** Return the replica at the start of a connection, whose request named `resumeOf(replica)` or did not. */
@@ -153,8 +159,8 @@ function take(
     }
     const shown = replica.entries.get(key)
     // V3: within one incarnation of the store no document goes back.
-    if (shown?.verified && change.version < shown.version && sameEpoch) return lost(replica)
-    const entry = change.kind === 'full' ? whole(change, shown) : patched(change, entries.get(key))
+    if (shown?.entry.verified && change.version < shown.entry.version && sameEpoch) return lost(replica)
+    const entry = change.kind === 'full' ? whole(change, shown?.entry) : patched(change, entries.get(key)?.entry)
     if (entry === null) return lost(replica) // F9: there is no base for it
     if (!entry.verified) {
       // What a patch made wrongly is never shown.
@@ -163,27 +169,28 @@ function take(
       }
       faults = replica.faults + 1
     }
-    entries.set(key, shown !== undefined && isSame(shown, entry) ? shown : entry)
+    const isSameAsShown = shown !== undefined && isSame(shown.entry, entry)
+    entries.set(key, isSameAsShown ? shown : { type: change.type, id: change.id, entry })
   }
   const isUnchanged = changes.length === 0 && kept === replica.entries
   const shownNow = isUnchanged ? replica.entries : withoutLeft(entries, replica.topics)
   return [{ ...begin(replica, true), expecting: false, position, entries: shownNow, faults }, 'applied']
 }
 
-function whole(change: Full, shown: Shown | undefined): Shown {
+function whole(change: Full, shown: Entry<JsonObject> | undefined): Entry<JsonObject> {
   const verified = digest(change.canonical) === change.digest && fits(change, change.document)
   // `share` gives an object for an object.
   return { ...named(change), verified, document: share(shown?.document, change.document) as JsonObject }
 }
 
-function patched(change: Delta, base: Shown | undefined): Shown | null {
+function patched(change: Delta, base: Entry<JsonObject> | undefined): Entry<JsonObject> | null {
   if (base === undefined || !base.verified) return null
   if (base.version !== change.base.version || base.digest !== change.base.digest) return null
   try {
     const document = apply(base.document, change.patch)
     if (isObject(document)) {
       const verified = digest(canonical(document)) === change.digest && fits(change, document)
-      return { ...named(change), verified, document }
+      return { ...named(change), verified, document: share(base.document, document) as JsonObject }
     }
   } catch (error) {
     if (!(error instanceof Misfit) && !(error instanceof InvalidValue)) throw error
@@ -191,9 +198,9 @@ function patched(change: Delta, base: Shown | undefined): Shown | null {
   return { ...base, verified: false } // the right base and a patch that misfits it: as wrong as a wrong digest
 }
 
-function named(change: Full | Delta): Omit<Shown, 'document' | 'verified'> {
-  const { type, id, version, position, digest, oldState } = change
-  return { type, id, version, position, digest, oldState }
+function named(change: Full | Delta): Omit<Entry<JsonObject>, 'document' | 'verified'> {
+  const common = { version: change.version, position: formatPosition(change.position), digest: change.digest }
+  return change.oldState === null ? common : { ...common, old_state: change.oldState }
 }
 
 /** The digest binds id, version and state to the document, so an envelope that says otherwise is as wrong. */
@@ -208,25 +215,23 @@ function fits(change: Full | Delta, document: JsonObject): boolean {
 /** Return `entries` without runs that their pipeline has left and nobody asked for: they would only age. */
 function withoutLeft(entries: ReadonlyMap<string, Shown>, topics: readonly string[]): ReadonlyMap<string, Shown> {
   const isLeft = (run: Shown): boolean => {
-    const pipeline = entries.get(keyOf('pipeline', String(run.document.pipeline)))
-    return pipeline !== undefined && pipeline.document.current_run_id !== run.id
+    const pipeline = entries.get(keyOf('pipeline', String(run.entry.document.pipeline)))
+    return pipeline !== undefined && pipeline.entry.document.current_run_id !== run.id
   }
-  return new Map(
-    [...entries].filter(([key, entry]) => entry.type === 'pipeline' || topics.includes(key) || !isLeft(entry)),
-  )
+  return new Map([...entries].filter(([key, one]) => one.type === 'pipeline' || topics.includes(key) || !isLeft(one)))
 }
 
 function lost(replica: Replica): Step {
   return [begin(replica, false), 'resync']
 }
 
-function isSame(one: Shown, other: Shown): boolean {
+function isSame(one: Entry<JsonObject>, other: Entry<JsonObject>): boolean {
   return (
     one.document === other.document &&
     one.version === other.version &&
+    one.position === other.position &&
     one.digest === other.digest &&
     one.verified === other.verified &&
-    one.oldState === other.oldState &&
-    isEqual(one.position, other.position)
+    one.old_state === other.old_state
   )
 }

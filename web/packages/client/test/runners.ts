@@ -42,9 +42,7 @@ function runMachine(given: Given) {
 
 function runPatch(given: Given) {
   return orRefused([Misfit], () =>
-    given.new === undefined
-      ? { document: apply(given.document, given.patch) }
-      : { patch: diff(given.old, given.new) },
+    given.new === undefined ? { document: apply(given.document, given.patch) } : { patch: diff(given.old, given.new) },
   )
 }
 
@@ -60,17 +58,10 @@ function runReplica(given: Given) {
     replica = next
     outcomes.push(outcome)
   }
-  const shows = [...replica.entries].map(([key, { document, version, position, digest, verified, oldState }]) => [
-    key,
-    {
-      canonical: canonical(document),
-      version,
-      position: formatPosition(position),
-      digest,
-      verified,
-      old_state: oldState,
-    },
-  ])
+  const shows = [...replica.entries].map(([key, { entry }]) => {
+    const { document, version, position, digest, verified, old_state = null } = entry
+    return [key, { canonical: canonical(document), version, position, digest, verified, old_state }]
+  })
   return {
     outcomes,
     position: formatted(replica.position),

@@ -38,13 +38,11 @@ function asOf(link: Link): number | null {
   return link.state === 'source-stale' ? link.lastFrameAt - (link.sourceAgeMs ?? 0) : link.lastFrameAt
 }
 
-/** Why the page is not the present, in one sentence; null while it is. */
-export function explanation(state: Link['state']): string | null {
+/** Why the page is not the present, in one sentence; null while it is, or while there is nothing to tell. */
+export function explanation({ state, problem }: Link): string | null {
+  if (MEANINGS[state].current) return null
+  if (problem !== undefined) return `The server refuses this page: ${sentence(problem.detail)} The page keeps trying.`
   switch (state) {
-    case 'live':
-    case 'quiet':
-    case 'connecting':
-      return null
     case 'stale':
       return 'The server is not answering. This is the last that it said; the page keeps trying.'
     case 'source-stale':
@@ -53,5 +51,11 @@ export function explanation(state: Link['state']): string | null {
       return 'Catching up with the server.'
     case 'integrity':
       return 'A document did not match its digest. The page shows whole documents only and keeps checking them.'
+    default:
+      return null
   }
+}
+
+function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`
 }

@@ -6,12 +6,16 @@ export type Verb = 'start' | 'stop'
 
 const PAST: Readonly<Record<Verb, string>> = { start: 'Not started', stop: 'Not stopped' }
 
+/** No answer is no refusal. */
+const UNKNOWN = 'The server did not answer. The command may still have arrived; if so, this page will show it.'
+
 export function sentenceFor(verb: Verb, reason: unknown): string {
-  if (!(reason instanceof ProblemError)) {
-    return 'The server did not answer. The command may still have arrived; if so, this page will show it.'
-  }
+  if (!(reason instanceof ProblemError)) return UNKNOWN
   const { code, status, title, detail } = reason.problem
   switch (code) {
+    case 'unreachable':
+    case 'bad_answer':
+      return UNKNOWN
     case 'already_running':
       return `${PAST[verb]}: another run is already active.`
     case 'not_allowed':

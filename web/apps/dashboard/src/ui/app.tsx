@@ -26,7 +26,7 @@ export function App(): ReactNode {
     <div className="page" data-grey={freshness.grey}>
       <Header pipelines={pipelines} selected={pipeline?.pipeline ?? null}>
         <LinkBadge freshness={freshness} now={age} shown={shown} transport={link.transport} />
-        <Notice text={explanation(link.state)} bad={freshness.tone === 'bad'} />
+        <Notice text={explanation(link)} bad={freshness.tone === 'bad'} />
       </Header>
       <main>
         {!known ? (

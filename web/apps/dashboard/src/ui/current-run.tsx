@@ -2,7 +2,7 @@ import type { PipelineDocument } from '@runstate/client'
 import { usePipelineState, useView } from '@runstate/react'
 import type { ReactNode } from 'react'
 import { ledeFor } from '../model/lede.ts'
-import { isActive, stateWords } from '../model/run.ts'
+import { stateWords } from '../model/run.ts'
 import { Controls } from './controls.tsx'
 import { Waiting } from './empty.tsx'
 import { Lede } from './lede.tsx'
@@ -18,7 +18,7 @@ export function CurrentRun({ pipeline }: { readonly pipeline: PipelineDocument }
   const { link, ...run } = usePipelineState(name)
   const entry = useView((view) => (run.run_id === null ? undefined : view.runs[run.run_id])) ?? null
   const command = useCommand(name)
-  const { now, freshness } = usePageTime(link, run.state !== null && isActive(run))
+  const { now, freshness } = usePageTime(link, run.state === null ? null : run)
   useTitle(run.state === null ? name : `${stateWords(run)} · ${name}`, freshness)
   if (run.state === null) return <Waiting />
   return (

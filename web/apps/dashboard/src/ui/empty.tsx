@@ -48,7 +48,8 @@ export function NoSuchRun({ id, back }: { readonly id: string; readonly back: st
         Run <span className="mono">{id}</span> is not here
       </h1>
       <p>
-        It is not among the runs that the server keeps. <a href={back}>Go to the current run</a>.
+        It is not among the latest runs. <code>runstate show {id}</code> tells whether the server still has it.{' '}
+        <a href={back}>Go to the current run</a>.
       </p>
     </div>
   )

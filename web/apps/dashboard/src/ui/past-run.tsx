@@ -3,7 +3,7 @@ import { useLink, useView } from '@runstate/react'
 import type { ReactNode } from 'react'
 import { ledeFor } from '../model/lede.ts'
 import { isNewer } from '../model/recent.ts'
-import { isActive, stateWords } from '../model/run.ts'
+import { stateWords } from '../model/run.ts'
 import { hrefTo } from '../store/route.ts'
 import { NoSuchRun, Waiting } from './empty.tsx'
 import { Lede } from './lede.tsx'
@@ -25,7 +25,7 @@ export function PastRun({ pipeline, id }: Props): ReactNode {
   const entry = useView((view) => view.runs[id])
   const streams = entry !== undefined && (listed === undefined || !isNewer(listed, entry.document))
   const run = streams ? entry.document : listed
-  const { now, freshness } = usePageTime(useLink(), run !== undefined && isActive(run))
+  const { now, freshness } = usePageTime(useLink(), run ?? null)
   useTitle(run === undefined ? name : `${stateWords(run)} · ${name}`, freshness)
   if (run === undefined) return list.state === 'loading' ? <Waiting /> : <NoSuchRun id={id} back={hrefTo(name)} />
   return (

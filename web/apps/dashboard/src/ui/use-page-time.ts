@@ -1,5 +1,7 @@
-import type { View } from '@runstate/client'
+import type { RunDocument, View } from '@runstate/client'
+import { instant } from '../format.ts'
 import { type Freshness, freshnessOf } from '../model/freshness.ts'
+import { isActive, type Standing } from '../model/run.ts'
 import { useNow } from './stores.tsx'
 
 export interface PageTime {
@@ -8,9 +10,14 @@ export interface PageTime {
   readonly now: number | null
 }
 
-/** Return the time of the page. It ticks only while something goes on and the link says that the page is current. */
-export function usePageTime(link: View['link'], active: boolean): PageTime {
+/**
+ * Return the time of the page. It ticks only while `run` is active and the link says that the page is current.
+ *
+ * The reader's clock may be behind the server's, but what the server has committed has happened.
+ */
+export function usePageTime(link: View['link'], run: (Standing & Pick<RunDocument, 'updated_at'>) | null): PageTime {
   const freshness = freshnessOf(link)
-  const clock = useNow(active && freshness.current)
-  return { freshness, now: freshness.current ? clock : freshness.asOf }
+  const clock = useNow(run !== null && isActive(run) && freshness.current)
+  const now = freshness.current ? clock : freshness.asOf
+  return { freshness, now: now === null ? null : Math.max(now, instant(run?.updated_at ?? null) ?? 0) }
 }

@@ -1,0 +1,92 @@
+"""`start` and `stop`: commands to a server, done when they are committed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from runstate.cli.console import say, tell, write_json
+from runstate.cli.failures import DONE, exit_code_of_state
+from runstate.cli.options import DEFAULT_URL, AsJson, Meta, RunId, StageNames, Url, parse_meta, parse_stages
+
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the run to its end, shown on stderr.")]
+
+
+def start(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Its name.", show_default=False)],
+    meta: Meta = None,
+    stage: StageNames = None,
+    wait: Wait = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> int:
+    """Start a run on a server and print its id once that is committed.
+
+    With --wait it follows the run to its end and exits 0 after success, 1 when it failed, 130 when it was stopped; Ctrl-C
+    leaves the run alone. Exits 4 when the pipeline is running already.
+    """
+    metadata, stages = parse_meta(meta), parse_stages(stage)
+
+    from runstate.cli.remote import ask, start_run
+
+    async def answer(server: Any) -> bytes:
+        begun = await start_run(server, pipeline, metadata, stages)
+        return await _end(server, begun) if wait else begun
+
+    return _report(ask(url, answer), wait=wait, as_json=as_json)
+
+
+def stop(
+    run: RunId,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")] = None,
+    wait: Wait = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> int:
+    """Ask a run to stop; done once the request is committed.
+
+    The run is `stopped` a little later, when nothing of it is alive; --wait waits for that. Exits 4 when the run is over.
+    """
+    from runstate.cli.remote import ask, find_run, stop_run
+
+    async def answer(server: Any) -> bytes:
+        asked = await stop_run(server, await find_run(server, run), reason)
+        return await _end(server, asked) if wait else asked
+
+    encoded = ask(url, answer)
+    code = _report(encoded, wait=wait, as_json=as_json)
+    return DONE if code == exit_code_of_state("stopped") else code
+
+
+def _report(encoded: bytes, *, wait: bool, as_json: bool) -> int:
+    from runstate.cli.lines import outcome
+    from runstate.cli.remote import document_of
+    from runstate.core.times import parse_time
+
+    document = document_of(encoded)
+    if as_json:
+        write_json(encoded)
+    elif wait:
+        say(outcome(document, now_ms=parse_time(document["updated_at"])))
+    else:
+        say(document["run_id"])
+    return exit_code_of_state(document["state"]) if wait else DONE
+
+
+async def _end(server: Any, encoded: bytes) -> bytes:
+    """Show a run until it is over, and return its last document."""
+    from runstate.cli.follow import view
+    from runstate.cli.remote import document_of, watch
+    from runstate.core.canonical import encode
+    from runstate.core.machine import is_terminal
+    from runstate.engine import SystemClock
+
+    run_id = document_of(encoded)["run_id"]
+    with view(SystemClock().now_ms) as shown:
+        async for seen in watch(server, f"run:{run_id}"):
+            shown.show(seen.runs, seen)
+            over = [run for run in seen.runs if run["run_id"] == run_id and is_terminal(run["state"])]
+            if over:
+                return encode(over[0])
+    raise AssertionError("a watch has no end of its own")

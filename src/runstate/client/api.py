@@ -1,0 +1,203 @@
+"""`runstate.client.connect`: what a program may ask a server, and how it watches one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from random import random as system_random
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from runstate.client.errors import Problem
+from runstate.client.follow import Clock, MonotonicClock, follow, query
+from runstate.client.http import TIMEOUT_S, Http, Receipt, RunList
+from runstate.client.transports import LOOPBACK, End, Hear, run_event_stream, run_websocket
+from runstate.client.view import View, view_of
+from runstate.core.canonical import Json
+from runstate.core.errors import InvalidValue
+from runstate.core.link import Connect, Link, Transport
+from runstate.core.model import PipelineDocument, RunContext
+from runstate.core.replica import Replica
+
+#: Refusals that another try cannot change: the request itself is wrong, or its token.
+FINAL = frozenset({400, 401, 403, 404})
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    token: str | None = None,
+    *,
+    transports: tuple[Transport, ...] = ("websocket", "sse"),
+    clock: Clock | None = None,
+    random: Callable[[], float] = system_random,
+) -> AsyncGenerator[Client]:
+    """Give a client of the server at `url`; nothing is sent before it is asked something.
+
+    Args:
+        url: Where the server is, such as `http://127.0.0.1:8642`, or below a path of another application.
+        transports: For `watch`, in order of preference.
+        clock: Time, for tests.
+        random: Drawn evenly from [0, 1), for tests.
+
+    Raises:
+        InvalidValue: `url` is not one.
+    """
+    base = _base(url)
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    failure: BaseException | None = None
+    async with (
+        httpx.AsyncClient(
+            base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
+        ) as http,
+        asyncio.TaskGroup() as followers,
+    ):
+        client = Client(http, followers, transports=transports, clock=clock or MonotonicClock(), random=random)
+        try:
+            yield client
+        except BaseException as exc:  # noqa: BLE001 - goes on below, outside the group that would wrap it
+            failure = exc
+        client.stop_watching()
+    if failure is not None:
+        raise failure
+
+
+class Client:
+    """A program's side of one server. Every request raises ServerUnreachable or Problem where it fails."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        followers: asyncio.TaskGroup,
+        *,
+        transports: tuple[Transport, ...],
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._client, self._http = http, Http(http)
+        self._followers, self._following = followers, set[asyncio.Task[None]]()
+        self._transports, self._clock, self._random = transports, clock, random
+
+    async def get_status(self, pipeline: str | None = None) -> RunContext:
+        """Return the current run of a pipeline (None: of the first), or its status document if it never ran."""
+        return await self._http.run(
+            "api/pipeline/status" if pipeline is None else f"api/pipelines/{_part(pipeline)}/status"
+        )
+
+    async def get_pipeline(self, pipeline: str) -> PipelineDocument:
+        """Return a pipeline's document."""
+        return await self._http.pipeline(f"api/pipelines/{_part(pipeline)}")
+
+    async def pipelines(self) -> tuple[PipelineDocument, ...]:
+        """Return every pipeline's document, of one consistent cut (PROTOCOL H7)."""
+        return await self._http.pipelines()
+
+    async def get_run(self, run_id: str) -> RunContext:
+        """Return a run."""
+        return await self._http.run(f"api/runs/{_part(run_id)}")
+
+    async def get_version(self, run_id: str, version: int) -> RunContext:
+        """Return a run as it was at `version`."""
+        return await self._http.run(f"api/runs/{_part(run_id)}/versions/{version}")
+
+    async def history(self, run_id: str, *, after: int | None = None, limit: int | None = None) -> dict[str, Json]:
+        """Return a page of a run's commits (PROTOCOL H6)."""
+        return await self._http.object(f"api/runs/{_part(run_id)}/history", {"after": after, "limit": limit})
+
+    async def runs(
+        self,
+        *,
+        pipeline: str | None = None,
+        status: str | None = None,
+        state: str | None = None,
+        limit: int | None = None,
+        before: str | None = None,
+    ) -> RunList:
+        """Return a page of runs, newest first (PROTOCOL H7)."""
+        asked = {"pipeline": pipeline, "status": status, "state": state, "limit": limit, "before": before}
+        return await self._http.runs(asked)
+
+    async def start(
+        self,
+        pipeline: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        stages: Sequence[str] | None = None,
+    ) -> Receipt:
+        """Start a run of a pipeline (None: of the first), of all stages or of some."""
+        body: dict[str, Json] = {} if metadata is None else {"metadata": dict(metadata)}
+        if stages is not None:
+            body["stages"] = list(stages)
+        path = "api/pipeline/start" if pipeline is None else f"api/pipelines/{_part(pipeline)}/start"
+        return await self._http.command(path, body)
+
+    async def stop(self, run_id: str, reason: str | None = None) -> Receipt:
+        """Ask a run to stop; it is stopped when its worker is dead."""
+        return await self._http.command(f"api/runs/{_part(run_id)}/stop", {} if reason is None else {"reason": reason})
+
+    async def watch(self, *topics: str) -> AsyncIterator[View]:
+        """Yield what is so now, and again whenever the documents, the position or the state of the link change.
+
+        Connections that break are made again for ever; a view tells whether it can be trusted (`view.link`). Whoever is
+        slower than the changes is given the latest. Before the first documents there is a view only if there is trouble.
+
+        Args:
+            topics: `*` (the default), `pipeline:<name>`, `run:<id>`.
+
+        Raises:
+            Problem: The server refuses this subscription or its token.
+        """
+        latest: asyncio.Queue[Link] = asyncio.Queue(1)
+
+        def show(link: Link) -> None:
+            if link.confirmed_at is None and link.failures == 0:
+                return
+            if latest.full():
+                latest.get_nowait()
+            latest.put_nowait(link)
+
+        topics = topics or ("*",)
+        link = Link(transports=self._transports, replica=Replica(topics=topics))
+        loop = follow(link, partial(self._open, topics), show, clock=self._clock, random=self._random)
+        following = self._followers.create_task(loop)
+        self._following.add(following)
+        try:
+            while True:
+                link = await latest.get()
+                if link.trouble is not None and link.trouble.status in FINAL:
+                    raise Problem(link.trouble.code, link.trouble.status, link.trouble.detail)
+                yield view_of(link, self._clock.now_ms())
+        finally:
+            following.cancel()
+            self._following.discard(following)
+
+    def stop_watching(self) -> None:
+        """End every `watch`; part of leaving `connect`."""
+        for following in self._following:
+            following.cancel()
+
+    async def _open(self, topics: tuple[str, ...], action: Connect, hear: Hear, outbox: asyncio.Queue[str]) -> End:
+        asked = query(topics, resume=action.resume, delta=action.delta)
+        match action.transport:
+            case "websocket":
+                headers = {name: value for name, value in self._client.headers.items() if name == "authorization"}
+                return await run_websocket(self._client.base_url, headers, asked, hear, outbox)
+            case "sse":
+                return await run_event_stream(self._client, asked, hear)
+
+
+def _base(url: str) -> httpx.URL:
+    try:
+        base = httpx.URL(url.rstrip("/") + "/")
+    except httpx.InvalidURL as exc:
+        raise InvalidValue(f"{url!r} is not the address of a server: {exc}") from exc
+    if base.scheme not in ("http", "https") or not base.host:
+        raise InvalidValue(f"{url!r} is not the address of a server; it looks like http://127.0.0.1:8642")
+    return base
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,32 @@
+"""What can go wrong between a client and its server, beside `runstate.core.errors`.
+
+RunstateError
+├── ServerUnreachable   nobody answers; whether a command was taken is not known
+└── Problem             the server refused; nothing changed
+"""
+
+from __future__ import annotations
+
+from runstate.core.canonical import Json
+from runstate.core.errors import RunstateError
+
+
+class ServerUnreachable(RunstateError):
+    """No server answers at the address; whether a command was taken is not known."""
+
+    code = "unreachable"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(f"no runstate server answers at {url}; is `runstate serve` running there?")
+
+
+class Problem(RunstateError):
+    """The server refused (RFC 9457); nothing changed."""
+
+    def __init__(self, code: str, status: int, detail: str, document: Json = None) -> None:
+        self.code = code  #: The stable word of PROTOCOL H9.
+        self.status = status  #: HTTP status.
+        self.detail = detail  #: One sentence.
+        self.document = document  #: The current document, where the refusal is about it.
+        super().__init__(detail)

@@ -1,0 +1,141 @@
+"""Reads and commands over HTTP (PROTOCOL §3, §5), and the one place where HTTP's failures become ours.
+
+Law: an answer goes to its caller and nowhere else (F11); a document is returned only if its bytes have the digest that
+came with them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from runstate.client.errors import Problem, ServerUnreachable
+from runstate.core.canonical import Json, decode, encode
+from runstate.core.errors import InvalidValue, PeerError
+from runstate.core.model import PipelineDocument, RunContext, decode_pipeline, decode_run
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A command was taken."""
+
+    position: str  #: Of its commit; a view that has reached it shows it.
+    document: RunContext  #: After the commit.
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """One page of runs, newest first, of one consistent cut."""
+
+    position: str
+    runs: tuple[RunContext, ...]
+    next: str | None  #: `before` for the page after this; None at the end.
+
+
+class Http:
+    """The requests of one client; each raises ServerUnreachable, Problem or PeerError."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def run(self, path: str) -> RunContext:
+        """Return the run document at `path`."""
+        return _run((await self._get(path)).content)
+
+    async def pipeline(self, path: str) -> PipelineDocument:
+        """Return the pipeline document at `path`."""
+        return _pipeline((await self._get(path)).content)
+
+    async def object(self, path: str, query: Mapping[str, str | int | None]) -> dict[str, Json]:
+        """Return the JSON object at `path`."""
+        return _object((await self._get(path, query)).content)
+
+    async def runs(self, query: Mapping[str, str | int | None]) -> RunList:
+        """Return a page of runs."""
+        page = await self.object("api/runs", query)
+        after = page["next"]
+        return RunList(
+            position=page["position"],
+            runs=tuple(_run(encode(document)) for document in page["runs"]),
+            next=None if after is None else str(after),
+        )
+
+    async def pipelines(self) -> tuple[PipelineDocument, ...]:
+        """Return every pipeline."""
+        page = await self.object("api/pipelines", {})
+        return tuple(_pipeline(encode(document)) for document in page["pipelines"])
+
+    async def command(self, path: str, body: Mapping[str, Json]) -> Receipt:
+        """Send a command."""
+        response = await self._request(
+            "POST", path, content=encode(dict(body)), headers={"content-type": "application/json"}
+        )
+        tag = response.headers.get("etag", "").removeprefix("W/").strip('"')
+        position = tag or response.headers.get("runstate-position")
+        if not position:
+            raise PeerError(f"{response.url} took the command and named no position; is this a runstate server?")
+        return Receipt(position, _run(response.content))
+
+    async def _get(self, path: str, query: Mapping[str, str | int | None] | None = None) -> httpx.Response:
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        return await self._request("GET", path, params=asked)
+
+    async def _request(self, method: str, path: str, **request: Json) -> httpx.Response:
+        try:
+            response = await self._client.request(method, path, **request)
+        except httpx.TransportError as exc:
+            raise ServerUnreachable(str(self._client.base_url)) from exc
+        if not response.is_success:
+            raise _problem(response)
+        told = response.headers.get("repr-digest")
+        if told is not None and told != _repr_digest(response.content):
+            raise PeerError(
+                f"what {response.url} sent does not have the digest that came with it; something on the way changed it"
+            )
+        return response
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        told = _object(response.content)
+    except PeerError:
+        told = {}
+    code = told.get("code", "bad_answer")
+    detail = (
+        told.get("detail") or told.get("title") or f"{response.url} answered {response.status_code} without saying why"
+    )
+    return Problem(str(code), response.status_code, str(detail), told.get("document"))
+
+
+def _run(encoded: bytes) -> RunContext:
+    try:
+        return decode_run(encoded)
+    except InvalidValue as exc:
+        raise PeerError(f"this is no run document that this version knows: {exc}") from exc
+
+
+def _pipeline(encoded: bytes) -> PipelineDocument:
+    try:
+        return decode_pipeline(encoded)
+    except InvalidValue as exc:
+        raise PeerError(f"this is no pipeline document that this version knows: {exc}") from exc
+
+
+def _object(encoded: bytes) -> dict[str, Json]:
+    try:
+        value = decode(encoded)
+    except InvalidValue as exc:
+        raise PeerError(str(exc)) from exc
+    if not isinstance(value, dict):
+        raise PeerError("the answer is not a JSON object; is this a runstate server?")
+    return value
+
+
+def _repr_digest(encoded: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(encoded).digest()).decode()}:"

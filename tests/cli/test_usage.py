@@ -1,0 +1,77 @@
+"""Help, versions and wrong usage."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+from tests.cli.terminal import RUNSTATE, assert_refused, environment, runstate
+
+COMMANDS = ["serve", "run", "status", "runs", "show", "history", "watch", "start", "stop", "check", "init", "demo"]
+
+
+@pytest.mark.parametrize("words", [*([command] for command in COMMANDS), ["market", "run"]], ids=" ".join)
+def test_every_command_teaches(tmp_path, words):
+    done = runstate(*words, "--help", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert f"Example: runstate {' '.join(words)}" in done.stdout
+    assert len(done.stdout.split("Options:")[0]) > 250, "a paragraph that explains"
+
+
+@pytest.mark.parametrize("command", ["status", "runs", "show", "history", "watch", "check"])
+def test_every_reading_command_speaks_json(tmp_path, command):
+    assert "--json" in runstate(command, "--help", cwd=tmp_path).stdout
+
+
+def test_help_lists_every_command(tmp_path):
+    done = runstate("--help", cwd=tmp_path)
+
+    assert [command for command in [*COMMANDS, "market"] if f"\n  {command} " not in done.stdout] == []
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_the_program_starts_in_less_than_300_ms(tmp_path, option):
+    def took() -> float:
+        begin = time.perf_counter()
+        subprocess.run([RUNSTATE, option], check=True, capture_output=True, env=environment(), cwd=tmp_path)
+        return time.perf_counter() - begin
+
+    assert min(took() for _ in range(7)) < 0.3
+
+
+def test_nothing_asked_for_shows_the_help(tmp_path):
+    done = runstate(cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: runstate")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nope"], "no such command 'nope'"),
+        (["serve"], "TARGET"),
+        (["serve", "x.py", "--port", "70000"], "65535"),
+        (["serve", "x.py", "--token", "t"], "--token"),
+        (["run", "x.py", "--nope"], "--nope"),
+        (["runs", "--status", "well"], "idle, running, stopped, error"),
+        (["runs", "--limit", "0"], "--limit"),
+        (["show", "latest@zero"], "latest@3"),
+        (["status", "--url", "ftp://x"], "ftp://x"),
+        (["market", "run", "none.toml"], "none.toml"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_is_one_sentence(tmp_path, words, said):
+    assert_refused(runstate(*words, cwd=tmp_path), 2, said)
+
+
+def test_output_that_nobody_reads_is_no_error(home):
+    done = subprocess.run(
+        f"{RUNSTATE} check pipelines.py | true", shell=True, cwd=home, env=environment(), capture_output=True, text=True
+    )
+
+    assert done.stderr == ""
