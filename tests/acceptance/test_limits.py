@@ -19,7 +19,7 @@ other = Pipeline("other", progress_interval_s=0)
 other.stage(name="fetch")(puppet.task)
 """
 #: How much below the limit the first document is: what comes later (times, errors, a stop) is more than some of these.
-GAPS = (0, 20, 60, 100, 200, 400, 1000, 9000)
+GAPS = (0, 60, 300, 9000)
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def server(bench):
 
 def fill(server, gap: int) -> dict:
     """Start a run whose first document is `gap` bytes below the limit; return it."""
-    empty = server.start_run("two", metadata={"x": ""})
+    empty = server.start_run("two", metadata={"x": ""}, stages=["fetch"])
     server.stop_run(empty["run_id"])
     server.wait_over(empty["run_id"])
     size = len(get(server.http, f"/api/runs/{empty['run_id']}/versions/1").content)
-    return server.start_run("two", metadata={"x": "x" * (MAX_DOCUMENT - size - gap)})
+    return server.start_run("two", metadata={"x": "x" * (MAX_DOCUMENT - size - gap)}, stages=["fetch"])
 
 
 def check_alive(server, bench) -> None:
@@ -58,15 +58,10 @@ def test_a_run_whose_document_has_no_room_ends(server, bench, gap):
     size = len(get(server.http, f"/api/runs/{first['run_id']}/versions/1").content)
     assert MAX_DOCUMENT - gap - 4 <= size <= MAX_DOCUMENT
     with server.ws(f"?topics=run:{first['run_id']}") as watch:
-        document = watch.wait_document(lambda document: document["state"] in ("running_fetch", "failed"))
-        if document["state"] != "failed":
-            puppet = bench.puppets.next()
-            while puppet.run_id != first["run_id"]:
-                puppet = bench.puppets.next()
-            puppet.raises("ValueError('y' * 8000)")
-            while watch.wait_document(lambda document: document["state"] in ("retrying", "failed", "running_fetch"))["state"] != "failed":
-                puppet = bench.puppets.next()
-                puppet.raises("ValueError('z' * 8000)")
+        while watch.wait_document(lambda document: document["state"] in ("failed", "running_fetch"))["state"] != "failed":
+            if server.run(first["run_id"])["state"] == "failed":
+                break
+            bench.puppets.next("fetch").raises("ValueError('y' * 8000)")
     check_alive(server, bench)
 
 
@@ -76,7 +71,7 @@ def test_a_run_whose_document_has_no_room_can_be_stopped(server, bench, gap):
     """A stop of a run at the limit is taken or refused with a clear 4xx; if it is taken, the run ends as stopped."""
     run_id = fill(server, gap)["run_id"]
     answer = server.stop_run(run_id, reason="r" * 5000)
-    if answer.status_code == 422:
+    if answer.status_code == 422:  # a reason may be too much; a stop without one never
         answer = server.stop_run(run_id)
     assert answer.status_code in (202, 409), answer.text
     assert server.wait_over(run_id)["state"] in ("stopped", "failed")

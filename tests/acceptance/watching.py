@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,7 +32,8 @@ class Watch:
         self.has_ended = False
         self.end = "none"
         self._changed = threading.Condition()
-        self._looked = 0  #: Frames that `wait_document` has looked at.
+        self._looked = 0  #: Frames whose documents stand in `_unseen`, or have been looked at.
+        self._unseen: deque[dict] = deque()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -69,14 +71,16 @@ class Watch:
             assert self._changed.wait_for(lambda: self.has_ended, PATIENCE_S), "the stream did not end"
 
     def wait_document(self, condition: Callable[[dict], bool], patience_s: float = PATIENCE_S) -> dict:
-        """Wait for a document that meets `condition`, from where the last call left off; return it."""
+        """Wait for a document that meets `condition`, later than the one of the last call; return it."""
         found: list[dict] = []
 
         def look(frames: list[Frame]) -> bool:
-            while self._looked < len(frames) and not found:
-                documents = documents_of(frames[self._looked].value)
-                found.extend(document for document in documents if condition(document))
-                self._looked += not found
+            for frame in frames[self._looked :]:
+                self._unseen.extend(documents_of(frame.value))
+            self._looked = len(frames)
+            while self._unseen and not found:
+                document = self._unseen.popleft()
+                found.extend([document] if condition(document) else [])
             return bool(found)
 
         self.wait(look, patience_s)

@@ -27,6 +27,7 @@ def bench(tmp_path):
         finally:
             for server in bench.servers:
                 server.close()
+                print(f"{server.url} said:", *server.err.lines, sep="\n")  # read when a test has failed
 
 
 @pytest.fixture(scope="session")
@@ -46,5 +47,7 @@ def browser(chromium):
 def dashboard(browser):
     """A fresh page; the test opens it where its server is."""
     context = browser.new_context(viewport={"width": 1180, "height": 900})
-    yield Dashboard(context.new_page())
+    dashboard = Dashboard(context.new_page())
+    yield dashboard
+    print(f"the page said: {dashboard.complaints}", dashboard.page.inner_text("body"), sep="\n")
     context.close()

@@ -90,6 +90,7 @@ def test_stop(bench, dashboard):
     expect(dialog).to_contain_text("This asks analyzer to end, and kills it")
     dialog.get_by_role("button", name="Keep running").click()
     expect(dialog).to_have_count(0)
+    expect(dashboard.stop).to_be_focused()
     assert server.http.get("/api/pipeline/status").json()["stop_requested"] is None
 
     dashboard.stop.click()

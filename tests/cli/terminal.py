@@ -16,7 +16,7 @@ from pathlib import Path
 RUNSTATE = Path(sys.executable).with_name("runstate")
 PATIENCE_S = 60
 
-PIPELINES = '''
+PIPELINES = """
 import asyncio, time
 from runstate import Fatal, Pipeline, Skip
 
@@ -60,7 +60,7 @@ async def deaf(ctx):
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             pass
-'''
+"""
 
 
 def environment(**more: str) -> dict[str, str]:

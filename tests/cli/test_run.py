@@ -23,7 +23,16 @@ def test_a_run_succeeds_and_is_told_line_by_line(home):
 
 def test_json_is_the_final_document_and_nothing_else(home):
     done = runstate(
-        "run", "pipelines.py:quick", "--json", "--meta", "dry=true", "--meta", "who=7a", "--stage", "fetch,publish", cwd=home
+        "run",
+        "pipelines.py:quick",
+        "--json",
+        "--meta",
+        "dry=true",
+        "--meta",
+        "who=7a",
+        "--stage",
+        "fetch,publish",
+        cwd=home,
     )
 
     document = json.loads(done.stdout)

@@ -70,8 +70,7 @@ def test_wrong_usage_is_one_sentence(tmp_path, words, said):
 
 
 def test_output_that_nobody_reads_is_no_error(home):
-    done = subprocess.run(
-        f"{RUNSTATE} check pipelines.py | true", shell=True, cwd=home, env=environment(), capture_output=True, text=True
-    )
+    piped = f"{RUNSTATE} check pipelines.py | true"
+    done = subprocess.run(piped, shell=True, cwd=home, env=environment(), capture_output=True, text=True, check=True)
 
     assert done.stderr == ""

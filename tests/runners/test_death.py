@@ -8,7 +8,9 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -127,6 +129,15 @@ def hosted(workdir, stage):
             host.kill()
 
 
+def halt(pid):
+    """Stop a process; return when it stands still, which another thread of it may delay."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + LIMIT_S
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
 @pytest.mark.parametrize("stage", ["ignores", "never_lets_go", "family_hangs"])
 def test_a_server_that_is_killed_takes_its_stages_along(alive, tmp_path, stage):
     """kill -9 of the server: the fork server and the worker see EOF, and nothing is left."""
@@ -145,8 +156,8 @@ def test_a_server_that_is_killed_takes_its_stages_along(alive, tmp_path, stage):
 def test_a_survivor_is_killed_at_the_next_start(alive, tmp_path, stage):
     """Where the fork server cannot act either, what is left of the worker is found by its identity."""
     with hosted(tmp_path, stage) as (host, worker, fork_server):
-        host.send_signal(signal.SIGSTOP)
-        os.kill(worker.pid, signal.SIGSTOP)
+        halt(host.pid)
+        halt(worker.pid)
         os.kill(fork_server, signal.SIGKILL)
         host.kill()
         assert is_alive(worker)
@@ -161,7 +172,7 @@ def test_a_survivor_is_killed_at_the_next_start(alive, tmp_path, stage):
 def test_the_family_of_a_dead_worker_is_killed(alive, tmp_path):
     """Its members, in its group or not, carry its mark, so they are known although their leader is gone."""
     with hosted(tmp_path, "family_hangs") as (host, worker, fork_server):
-        host.send_signal(signal.SIGSTOP)
+        halt(host.pid)
         os.kill(fork_server, signal.SIGKILL)
         os.kill(worker.pid, signal.SIGKILL)
         host.kill()

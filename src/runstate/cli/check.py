@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from runstate.cli.console import console, tell, write_json
+from runstate.cli.console import show_page, tell, write_json
 from runstate.cli.failures import DONE, FAILED
 from runstate.cli.options import AsJson, Targets
 from runstate.cli.words import seconds
@@ -69,14 +69,13 @@ def _kind(stage: Stage) -> str:
 
 
 def _print(pipelines: Sequence[Pipeline]) -> None:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    out = console()
+    parts: list[Table | Text] = []
     for pipeline in pipelines:
-        out.print(
-            Text.assemble(("✔ ", "green"), (pipeline.name, "bold"), (f"  {pipeline.place}", "dim")), soft_wrap=True
-        )
+        parts.append(Text.assemble(("✔ ", "green"), (pipeline.name, "bold"), (f"  {pipeline.place}", "dim")))
         rows = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for name in ("  stage", "runs as", "retries", "time limit", "grace", "when interrupted"):
             rows.add_column(name, no_wrap=True)
@@ -86,4 +85,5 @@ def _print(pipelines: Sequence[Pipeline]) -> None:
             kind = "async task" if stage.is_async else "child process"
             again = "runs again" if stage.on_interrupt == "resume" else "the run fails"
             rows.add_row(f"  {stage.name}", kind, retries, limit, seconds(stage.grace_s), again)
-        out.print(rows)
+        parts.append(rows)
+    show_page(Group(*parts))

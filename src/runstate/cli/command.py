@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runstate.cli.console import say, tell, write_json
+from runstate.cli.console import say, write_json
 from runstate.cli.failures import DONE, exit_code_of_state
 from runstate.cli.options import DEFAULT_URL, AsJson, Meta, RunId, StageNames, Url, parse_meta, parse_stages
+from runstate.core.canonical import Json
 
+if TYPE_CHECKING:
+    from runstate.client import Client
+
+Document = dict[str, Json]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the run to its end, shown on stderr.")]
 
 
@@ -28,11 +33,11 @@ def start(
     """
     metadata, stages = parse_meta(meta), parse_stages(stage)
 
-    from runstate.cli.remote import ask, start_run
+    from runstate.cli.remote import ask
 
-    async def answer(server: Any) -> bytes:
-        begun = await start_run(server, pipeline, metadata, stages)
-        return await _end(server, begun) if wait else begun
+    async def answer(server: Client) -> Document:
+        begun = (await server.start(pipeline, metadata, stages)).document.to_dict()
+        return await _end(server, begun["run_id"]) if wait else begun
 
     return _report(ask(url, answer), wait=wait, as_json=as_json)
 
@@ -48,25 +53,23 @@ def stop(
 
     The run is `stopped` a little later, when nothing of it is alive; --wait waits for that. Exits 4 when the run is over.
     """
-    from runstate.cli.remote import ask, find_run, stop_run
+    from runstate.cli.remote import ask, find_run
 
-    async def answer(server: Any) -> bytes:
-        asked = await stop_run(server, await find_run(server, run), reason)
-        return await _end(server, asked) if wait else asked
+    async def answer(server: Client) -> Document:
+        asked = (await server.stop(await find_run(server, run), reason)).document.to_dict()
+        return await _end(server, asked["run_id"]) if wait else asked
 
-    encoded = ask(url, answer)
-    code = _report(encoded, wait=wait, as_json=as_json)
+    code = _report(ask(url, answer), wait=wait, as_json=as_json)
     return DONE if code == exit_code_of_state("stopped") else code
 
 
-def _report(encoded: bytes, *, wait: bool, as_json: bool) -> int:
+def _report(document: Document, *, wait: bool, as_json: bool) -> int:
     from runstate.cli.lines import outcome
-    from runstate.cli.remote import document_of
+    from runstate.core.canonical import encode
     from runstate.core.times import parse_time
 
-    document = document_of(encoded)
     if as_json:
-        write_json(encoded)
+        write_json(encode(document))
     elif wait:
         say(outcome(document, now_ms=parse_time(document["updated_at"])))
     else:
@@ -74,19 +77,17 @@ def _report(encoded: bytes, *, wait: bool, as_json: bool) -> int:
     return exit_code_of_state(document["state"]) if wait else DONE
 
 
-async def _end(server: Any, encoded: bytes) -> bytes:
+async def _end(server: Client, run_id: str) -> Document:
     """Show a run until it is over, and return its last document."""
     from runstate.cli.follow import view
-    from runstate.cli.remote import document_of, watch
-    from runstate.core.canonical import encode
+    from runstate.cli.remote import watch
     from runstate.core.machine import is_terminal
     from runstate.engine import SystemClock
 
-    run_id = document_of(encoded)["run_id"]
     with view(SystemClock().now_ms) as shown:
         async for seen in watch(server, f"run:{run_id}"):
             shown.show(seen.runs, seen)
-            over = [run for run in seen.runs if run["run_id"] == run_id and is_terminal(run["state"])]
-            if over:
-                return encode(over[0])
+            for run in seen.runs:
+                if is_terminal(run["state"]):
+                    return run
     raise AssertionError("a watch has no end of its own")

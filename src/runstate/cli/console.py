@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 
 def console(*, err: bool = False) -> Console:
@@ -23,6 +23,18 @@ def console(*, err: bool = False) -> Console:
     # Without a terminal nobody wraps: a line is a line, and 80 columns would cut what grep looks for.
     wide = None if (sys.stderr if err else sys.stdout).isatty() or "COLUMNS" in os.environ else 240
     return Console(stderr=err, markup=False, highlight=False, emoji=False, width=wide)
+
+
+def show_page(page: RenderableType) -> None:
+    """Print a page of the answer to stdout; without a terminal no line ends in blanks."""
+    out = console()
+    if out.is_terminal:
+        out.print(page)
+        return
+    with out.capture() as captured:
+        out.print(page)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def write_json(encoded: bytes) -> None:
@@ -77,11 +89,14 @@ def logging_to(write: Callable[[str], None], *, least: int = logging.INFO) -> It
     level = logging.DEBUG if is_debugging() else least
     levels = {"runstate": level, "asyncio": logging.WARNING, "uvicorn": logging.WARNING}
     for name, lowest in levels.items():
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).setLevel(lowest)
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(lowest)
+        logger.propagate = False  # else they would be taken for a stage's, or shown twice
     logging.getLogger().setLevel(logging.INFO)  # what async stages log goes into their runs' logs, from info on
     try:
         yield
     finally:
         for name in levels:
             logging.getLogger(name).removeHandler(handler)
+            logging.getLogger(name).propagate = True

@@ -98,15 +98,14 @@ class _Demo:
             serving = group.create_task(
                 serve([market], data, host=HOST, port=port, on_ready=ready.set_result, on_line=on_line)
             )
-            await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
-            if not ready.done():
-                return  # the server could not start; its error ends the group
-            showing = group.create_task(self._show(ready.result()))
+            # A server that cannot start ends the group, and with it this wait.
+            showing = group.create_task(self._show(await ready))
             await serving
             showing.cancel()
 
     async def _show(self, url: str) -> None:
-        from runstate.cli.remote import connect, current_or_new_run, watch
+        from runstate.cli.remote import start_or_join, watch
+        from runstate.client import connect
         from runstate.core.machine import is_terminal
 
         say(f"runstate is serving {url}")
@@ -115,7 +114,7 @@ class _Demo:
 
             await asyncio.to_thread(webbrowser.open, url)
         async with connect(url) as server:
-            run_id = await current_or_new_run(server, "market")
+            run_id = (await start_or_join(server, "market")).run_id
             async for seen in watch(server, "pipeline:market"):
                 self._view.show(seen.shown())
                 over = [run for run in seen.runs if run["run_id"] == run_id and is_terminal(run["state"])]

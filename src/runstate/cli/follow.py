@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from runstate.cli.console import console, say, tell
-from runstate.cli.lines import news
+from runstate.cli.lines import news, outcome
 from runstate.cli.seen import Seen
 from runstate.cli.words import clock_time
 from runstate.core.canonical import Json
+from runstate.core.machine import is_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -49,8 +50,8 @@ class View(Protocol):
 class Lines:
     """One line per change of state."""
 
-    def __init__(self, now: Now, write: Callable[[str], None] = tell) -> None:
-        self._now, self._write = now, write
+    def __init__(self, now: Now, write: Callable[[str], None] = tell, *, ends: bool = False) -> None:
+        self._now, self._write, self._ends = now, write, ends
         self._shown: dict[str, Mapping[str, Json]] = {}
         self._link = "live"
 
@@ -66,8 +67,11 @@ class Lines:
             self._note_link(seen, now_ms)
         begun = [document for document in runs if document["run_id"] is not None]
         for document in begun:
-            for line in news(self._shown.get(document["run_id"]), document, now_ms=now_ms):
+            before = self._shown.get(document["run_id"])
+            for line in news(before, document, now_ms=now_ms):
                 self.note(line)
+            if self._ends and before and before["state"] != document["state"] and is_terminal(document["state"]):
+                self.note(outcome(document, now_ms=now_ms))
         self._shown |= {document["run_id"]: document for document in begun}
 
     def _note_link(self, seen: Seen, now_ms: int) -> None:
@@ -131,7 +135,13 @@ class Bars:
         return Group(*heading, *(run_view(document, now_ms=at_ms, fresh=fresh) for document in runs))
 
 
-def view(now: Now, *, err: bool = True) -> View:
-    """Return the view that stderr (or stdout) can show."""
+def view(now: Now, *, err: bool = True, ends: bool = False) -> View:
+    """Return the view that stderr (or stdout) can show.
+
+    Args:
+        ends: Say in a line how a run ended; not for those who say so themselves.
+    """
     on = console(err=err)
-    return Bars(now, on) if on.is_terminal and not on.is_dumb_terminal else Lines(now, tell if err else say)
+    if on.is_terminal and not on.is_dumb_terminal:
+        return Bars(now, on)
+    return Lines(now, tell if err else say, ends=ends)

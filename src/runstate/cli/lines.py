@@ -30,16 +30,16 @@ def news(old: Mapping[str, Json] | None, new: Mapping[str, Json], *, now_ms: int
     run = f"run {new['run_id']} of {new['pipeline']}"
     if old is None:
         yield f"{run}: {new['state']}"
+    asked = new["stop_requested"]
+    if asked is not None and (old is None or old["stop_requested"] is None):
+        by = f" by {asked['by']}" if asked["by"] else ""
+        yield f"{run}: stop requested{by}{': ' + one_line(asked['reason']) if asked['reason'] else ''}"
     for name in new["stage_order"]:
         record = new["stages"][name]
         before = old["stages"].get(name) if old else None
         seen = (before["state"], before["attempt"]) if before else ("pending", 0)
         if seen != (record["state"], record["attempt"]):
             yield f"{name}: {stage_words(record, now_ms=now_ms)}"
-    asked = new["stop_requested"]
-    if asked is not None and (old is None or old["stop_requested"] is None):
-        by = f" by {asked['by']}" if asked["by"] else ""
-        yield f"{run}: stop requested{by}{': ' + one_line(asked['reason']) if asked['reason'] else ''}"
 
 
 def outcome(document: Mapping[str, Json], *, now_ms: int) -> str:

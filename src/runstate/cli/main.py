@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from runstate.cli import check, init, market, run, serve
+from runstate.cli import check, command, demo, init, market, read, run, serve, watch
 from runstate.cli.console import is_debugging, tell
 from runstate.cli.failures import DONE, FAILED, INTERRUPTED, USAGE, exit_code_of, first_of
 from runstate.core.errors import RunstateError
@@ -30,10 +30,18 @@ market_app = typer.Typer(
 )
 
 COMMANDS: list[tuple[str, Callable[..., int], str]] = [
-    ("serve", serve.serve, "runstate serve pipelines.py --port 8642"),
-    ("run", run.run, "runstate run pipelines.py --meta day=2024-03-01"),
-    ("check", check.check, "runstate check pipelines.py"),
+    ("demo", demo.demo, "runstate demo --once"),
     ("init", init.init, "runstate init my-project"),
+    ("check", check.check, "runstate check pipelines.py"),
+    ("run", run.run, "runstate run pipelines.py --meta day=2024-03-01"),
+    ("serve", serve.serve, "runstate serve pipelines.py --port 8642"),
+    ("status", read.status, "runstate status nightly"),
+    ("watch", watch.watch, "runstate watch pipeline:nightly"),
+    ("start", command.start, "runstate start nightly --meta day=2024-03-01 --wait"),
+    ("stop", command.stop, "runstate stop latest --reason 'wrong day'"),
+    ("runs", read.runs, "runstate runs --pipeline nightly --status error"),
+    ("show", read.show, "runstate show latest"),
+    ("history", read.history, "runstate history latest --limit 20"),
 ]
 for _name, _function, _example in COMMANDS:
     app.command(_name, epilog=f"Example: {_example}", context_settings=_OPTIONS)(_function)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runstate.cli.console import console, write_json
+from runstate.cli.console import say, show_page, write_json
 from runstate.cli.failures import DONE, Usage
 from runstate.cli.options import DEFAULT_URL, AsJson, RunId, Url
+from runstate.core.canonical import Json
+
+if TYPE_CHECKING:
+    from runstate.cli.seen import Seen
+    from runstate.client import Client
+    from runstate.core.model import RunContext
 
 PipelineName = Annotated[
     str | None, typer.Argument(metavar="[PIPELINE]", help="Its name.", show_default="every pipeline; JSON: the first")
@@ -22,22 +28,22 @@ def status(pipeline: PipelineName = None, url: Url = DEFAULT_URL, as_json: AsJso
     With --json it prints the run's document as the server has it, byte for byte (of PIPELINE, else of the first pipeline
     that is served). `runstate watch` keeps showing it.
     """
-    from runstate.cli.remote import ask, document_of, list_pipelines, status_of
+    from runstate.cli.remote import ask, see_now
 
-    async def answer(server: Any) -> list[bytes]:
-        names = [pipeline]
-        if pipeline is None and not as_json:
-            names = [found["pipeline"] for found in await list_pipelines(server)]
-        return [await status_of(server, name) for name in names]
+    async def current(server: Client) -> RunContext:
+        return await server.get_status(pipeline)
 
-    encoded = ask(url, answer)
+    async def all_of_them(server: Client) -> Seen:
+        return await see_now(server, "*")
+
     if as_json:
-        write_json(encoded[0])
+        write_json(ask(url, current).encoded())
         return DONE
 
     from runstate.cli.tables import status_page
 
-    console().print(status_page([document_of(each) for each in encoded], now_ms=_now_ms()))
+    runs = ask(url, all_of_them).shown() if pipeline is None else [ask(url, current).to_dict()]
+    show_page(status_page(runs, now_ms=_now_ms()))
     return DONE
 
 
@@ -61,17 +67,18 @@ def runs(
     if status is not None and status not in STATUSES:
         raise Usage(f"--status {status} is not known; use {', '.join(STATUSES)}")
 
-    from runstate.cli.remote import ask, list_runs
+    from runstate.cli.remote import ask
 
-    page = ask(url, lambda server: list_runs(server, pipeline=pipeline, status=status, state=state, limit=limit))
+    page = ask(url, lambda server: server.runs(pipeline=pipeline, status=status, state=state, limit=limit))
+    found = [run.to_dict() for run in page.runs]
     if as_json:
-        _write(page)
-    elif not page["runs"]:
-        console().print("no runs")
+        _write({"position": page.position, "runs": found, "next": page.next})
+    elif not found:
+        say("no runs")
     else:
         from runstate.cli.tables import runs_table
 
-        console().print(runs_table(page["runs"], now_ms=_now_ms()))
+        show_page(runs_table(found, now_ms=_now_ms()))
     return DONE
 
 
@@ -93,19 +100,20 @@ def show(
     if at and (not version.isdigit() or not 1 <= int(version) < 2**53):
         raise Usage(f"{run}: a version is a number from 1, such as {name or 'latest'}@3")
 
-    from runstate.cli.remote import ask, document_of, find_run, run_of
+    from runstate.cli.remote import ask, find_run
 
-    async def answer(server: Any) -> bytes:
-        return await run_of(server, await find_run(server, name), int(version) if at else None)
+    async def answer(server: Client) -> RunContext:
+        run_id = await find_run(server, name)
+        return await (server.get_version(run_id, int(version)) if at else server.get_run(run_id))
 
-    encoded = ask(url, answer)
+    document = ask(url, answer)
     if as_json:
-        write_json(encoded)
+        write_json(document.encoded())
         return DONE
 
     from runstate.cli.tables import run_page
 
-    console().print(run_page(document_of(encoded), now_ms=_now_ms()))
+    show_page(run_page(document.to_dict(), now_ms=_now_ms()))
     return DONE
 
 
@@ -120,10 +128,10 @@ def history(
 
     `runstate show RUN@VERSION` shows one of them in full.
     """
-    from runstate.cli.remote import ask, find_run, history_of
+    from runstate.cli.remote import ask, find_run
 
-    async def answer(server: Any) -> Any:
-        return await history_of(server, await find_run(server, run), after=after, limit=limit)
+    async def answer(server: Client) -> dict[str, Json]:
+        return await server.history(await find_run(server, run), after=after, limit=limit)
 
     page = ask(url, answer)
     if as_json:
@@ -132,16 +140,15 @@ def history(
 
     from runstate.cli.tables import history_table
 
-    out = console()
     if page["commits"]:
-        out.print(history_table(page["commits"], now_ms=_now_ms()))
+        show_page(history_table(page["commits"], now_ms=_now_ms()))
     last = page["commits"][-1]["version"] if page["commits"] else after
     if last < page["head"]:
-        out.print(f"{page['head'] - last} later versions: --after {last}", style="dim")
+        say(f"{page['head'] - last} later versions: --after {last}")
     return DONE
 
 
-def _write(value: Any) -> None:
+def _write(value: Json) -> None:
     from runstate.core.canonical import encode
 
     write_json(encode(value))

@@ -95,7 +95,9 @@ def load_target(text: str) -> Target:
     found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
     if not colon:
         if not found:
-            raise NotLoaded(f'{place} has no pipeline at its top level; add one, such as: nightly = Pipeline("nightly")')
+            raise NotLoaded(
+                f'{place} has no pipeline at its top level; add one, such as: nightly = Pipeline("nightly")'
+            )
         return Target(text, folder, tuple(dict.fromkeys(found.values())))
     by_name = {pipeline.name: pipeline for pipeline in found.values()} | found
     if name not in by_name:
@@ -142,7 +144,9 @@ def _load(name: str, file: str | None, shown: str) -> ModuleType:
 
 def _not_loaded(error: Exception, file: str | None, shown: str) -> NotLoaded:
     if isinstance(error, SyntaxError):
-        return NotLoaded(f"{error.filename}:{error.lineno}: the file cannot be loaded: {type(error).__name__}: {error.msg}")
+        return NotLoaded(
+            f"{error.filename}:{error.lineno}: the file cannot be loaded: {type(error).__name__}: {error.msg}"
+        )
     why = str(error).strip().partition("\n")[0]
     where = _line_of(error, file) or shown
     return NotLoaded(f"{where}: the file cannot be loaded: {type(error).__name__}{f': {why}' if why else ''}")

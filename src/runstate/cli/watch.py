@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from runstate.cli.console import write_json
+from runstate.cli.console import show_page, write_json
 from runstate.cli.failures import DONE
 from runstate.cli.options import DEFAULT_URL, AsJson, Url
 from runstate.cli.seen import Seen
+
+if TYPE_CHECKING:
+    from runstate.client import Client
 
 Topic = Annotated[
     str,
@@ -32,7 +35,7 @@ def watch(
     from runstate.cli.remote import ask, reach
     from runstate.cli.remote import watch as follow
 
-    async def answer(server: Any) -> None:
+    async def answer(server: Client) -> None:
         await reach(server)
         with _Show(once=once, as_json=as_json) as shown:
             async for seen in follow(server, topic):
@@ -52,10 +55,10 @@ class _Show:
         from runstate.engine import SystemClock
 
         self._once, self._as_json, self._now = once, as_json, SystemClock().now_ms
-        self._view = None if once or as_json else view(self._now, err=False)
-        self._written: bytes | None = None
+        self._view = None if once or as_json else view(self._now, err=False, ends=True)
+        self._written: dict[str, object] | None = None
 
-    def __enter__(self) -> _Show:
+    def __enter__(self) -> Self:
         if self._view is not None:
             self._view.__enter__()
         return self
@@ -77,14 +80,12 @@ class _Show:
     def _write(self, seen: Seen) -> None:
         from runstate.core.canonical import encode
 
-        documents = [*seen.pipelines, *seen.runs]
-        encoded = encode({"link": seen.link, "position": seen.position, "documents": documents})
-        if encoded != self._written:
-            write_json(encoded)
-        self._written = encoded
+        shown: dict[str, object] = {"link": seen.link, "documents": [*seen.pipelines, *seen.runs]}
+        if shown != self._written:  # that the store has gone on elsewhere is no change
+            write_json(encode(shown | {"position": seen.position}))
+        self._written = shown
 
     def _print(self, seen: Seen) -> None:
-        from runstate.cli.console import console
         from runstate.cli.tables import status_page
 
-        console().print(status_page(seen.shown(), now_ms=self._now()))
+        show_page(status_page(seen.shown(), now_ms=self._now()))

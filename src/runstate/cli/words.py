@@ -35,8 +35,10 @@ def colour_of(state: str) -> str:
 
 
 def duration(ms: float) -> str:
-    """Return a length of time: `0.4 s`, `59.9 s`, `2 min 05 s`, `1 h 02 min`, `3 d 04 h`."""
-    tenths = max(0, round(ms / 100))
+    """Return a length of time: `12 ms`, `0.4 s`, `59.9 s`, `2 min 05 s`, `1 h 02 min`, `3 d 04 h`."""
+    if ms < 100:
+        return f"{max(0, round(ms))} ms"
+    tenths = round(ms / 100)
     if tenths < 600:
         return f"{tenths / 10:.1f} s"
     seconds = round(tenths / 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from random import random as system_random
@@ -138,7 +138,7 @@ class Client:
         """Ask a run to stop; it is stopped when its worker is dead."""
         return await self._http.command(f"api/runs/{_part(run_id)}/stop", {} if reason is None else {"reason": reason})
 
-    async def watch(self, *topics: str) -> AsyncIterator[View]:
+    async def watch(self, *topics: str) -> AsyncGenerator[View]:
         """Yield what is so now, and again whenever the documents, the position or the state of the link change.
 
         Connections that break are made again for ever; a view tells whether it can be trusted (`view.link`). Whoever is

@@ -17,8 +17,8 @@ class ServerUnreachable(RunstateError):
     code = "unreachable"
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        super().__init__(f"no runstate server answers at {url}; is `runstate serve` running there?")
+        self.url = url.rstrip("/")
+        super().__init__(f"no runstate server answers at {self.url}; is `runstate serve` running there?")
 
 
 class Problem(RunstateError):

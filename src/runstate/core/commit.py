@@ -92,23 +92,34 @@ def key_of(value: Value) -> Key:
     return Key("run", value.run_id)
 
 
-def make_document(value: Value, *, position: Position, at_ms: int, old_state: str = "") -> Document:
+def make_document(
+    value: Value, *, position: Position, at_ms: int, old_state: str = "", reserve_bytes: int = 0
+) -> Document:
     """Return `value` as a document; `value` carries its epoch, version and time already.
 
+    Args:
+        reserve_bytes: Room that must be left below the largest size of PROTOCOL §2.
+
     Raises:
-        InvalidValue: It is larger than PROTOCOL §2 allows.
+        InvalidValue: It is too large.
     """
     encoded = value.encoded()
-    if len(encoded) > MAX_DOCUMENT_BYTES:
+    limit = MAX_DOCUMENT_BYTES - reserve_bytes
+    if len(encoded) > limit:
         raise InvalidValue(
-            f"the document of {' '.join(key_of(value))} would be {len(encoded)} bytes, more than {MAX_DOCUMENT_BYTES}; "
+            f"the document of {' '.join(key_of(value))} would be {len(encoded)} bytes, more than {limit}; "
             "keep large things in files and name them in metadata or outputs"
         )
     return Document(key_of(value), value, encoded, digest(encoded), position, at_ms, old_state)
 
 
-def make_change(old: Document | None, value: Value, *, position: Position, at_ms: int) -> Change:
+def make_change(
+    old: Document | None, value: Value, *, position: Position, at_ms: int, reserve_bytes: int = 0
+) -> Change:
     """Return the step from `old` (None: there was none) to `value`, stamped with the commit's epoch, version and time.
+
+    Args:
+        reserve_bytes: Room that the new document must leave below the largest size.
 
     Raises:
         InvalidValue: The new document is too large.
@@ -120,7 +131,7 @@ def make_change(old: Document | None, value: Value, *, position: Position, at_ms
         updated_at=format_time(at_ms),
     )
     old_state = "" if isinstance(value, PipelineDocument) else "idle" if old is None else old.run.state
-    document = make_document(stamped, position=position, at_ms=at_ms, old_state=old_state)
+    document = make_document(stamped, position=position, at_ms=at_ms, old_state=old_state, reserve_bytes=reserve_bytes)
     patch = None if old is None else encode(diff(old.value.to_dict(), stamped.to_dict()))
     return Change(document, patch)
 

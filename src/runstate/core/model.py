@@ -20,6 +20,8 @@ from runstate.core.errors import InvalidValue
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_OUTPUTS_BYTES = 64 * 1024
 MAX_ERROR_BYTES = 8 * 1024
+MAX_REASON_BYTES = 2 * 1024  # of a stop's `reason`
+SHORT_BYTES = 512  # what errors and reasons are cut to, as JSON, where a document is nearly full
 MAX_MESSAGE_BYTES = 2 * 1024  # of `progress.message`; PROTOCOL is silent, a line of text is meant
 CUT = "… [cut]"
 
@@ -229,6 +231,28 @@ def cut_text(text: str, limit_bytes: int) -> str:
     if len(encoded) <= limit_bytes:
         return encoded.decode()
     return encoded[: limit_bytes - len(CUT.encode())].decode("utf-8", "ignore") + CUT
+
+
+def reserve_bytes(stages: int) -> int:
+    """Return the room that a user's values must leave in a run's document of so many stages.
+
+    It is for what must always fit: each stage's times and numbers, a stop, and the end of the run with its short error.
+    """
+    return 6 * 1024 + 256 * stages
+
+
+def progress_reserve_bytes(stages: int) -> int:
+    """Return the room that progress must leave: all but what its numbers may take of `reserve_bytes`."""
+    return 4 * 1024 + 128 * stages
+
+
+def shorten(text: str) -> str:
+    """Return `text` so that it takes at most `SHORT_BYTES` as JSON."""
+    limit = SHORT_BYTES
+    while len(msgspec.json.encode(text)) > SHORT_BYTES:
+        text = cut_text(text, limit)
+        limit //= 2
+    return text
 
 
 def make_progress(

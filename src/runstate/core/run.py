@@ -32,12 +32,16 @@ from runstate.core.machine import Phase, State, check_move, is_terminal, phase_o
 from runstate.core.model import (
     MAX_ERROR_BYTES,
     MAX_OUTPUTS_BYTES,
+    MAX_REASON_BYTES,
     Ledger,
     RunContext,
     StageRecord,
     StopRequest,
     Trigger,
     cut_text,
+    progress_reserve_bytes,
+    reserve_bytes,
+    shorten,
 )
 from runstate.core.times import format_time
 
@@ -162,7 +166,8 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: PLR0915 - one 
                 check_move(context.stage_order, state_of(context), State(Phase.STOPPED, None))
             if context.stop_requested is not None:
                 return run
-            return Run(replace(context, stop_requested=StopRequest(at=now, by=by, reason=reason)), ledger)
+            why = None if reason is None else cut_text(reason, MAX_REASON_BYTES)
+            return Run(replace(context, stop_requested=StopRequest(at=now, by=by, reason=why)), ledger)
         case RunStopped():
             asked = context.stop_requested
             why = f"Stopped: {asked.reason}" if asked is not None and asked.reason else "Stopped: on request"
@@ -171,6 +176,30 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: PLR0915 - one 
             )
         case _:
             assert_never(event)
+
+
+def reserve_of(event: Event, stages: int) -> int:
+    """Return the bytes that the document of a run of so many stages must leave free after `event`."""
+    match event:
+        case MetadataChanged() | StageSucceeded():
+            return reserve_bytes(stages)
+        case ProgressReported():
+            return progress_reserve_bytes(stages)
+        case _:
+            return 0
+
+
+def with_short_texts(context: RunContext) -> RunContext:
+    """Return the document with errors and reason cut short, for one that has no room for them in full."""
+    stages = {
+        name: record if record.error is None else replace(record, error=shorten(record.error))
+        for name, record in context.stages.items()
+    }
+    asked = context.stop_requested
+    if asked is not None and asked.reason is not None:
+        asked = replace(asked, reason=shorten(asked.reason))
+    error = None if context.error is None else shorten(context.error)
+    return replace(context, stages=stages, error=error, stop_requested=asked)
 
 
 def _running(context: RunContext, stage: str, attempt: int) -> StageRecord:

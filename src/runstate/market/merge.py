@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -147,7 +147,8 @@ def _read_table(path: Path, month: str) -> pl.DataFrame:
     if table.select(KEY).is_duplicated().any():
         raise _unreadable(path, "a key is in it twice")
     first = date.fromisoformat(f"{month}-01")
-    if not table["date"].dt.truncate("1mo").eq(first).all():
+    following = (first + timedelta(days=31)).replace(day=1)
+    if not table["date"].is_between(first, following, closed="left").all() or table["date"].has_nulls():
         raise _unreadable(path, f"it has rows outside {month}")
     return table
 

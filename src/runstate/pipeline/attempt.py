@@ -14,6 +14,7 @@ from typing import Literal, assert_never
 from runstate.core.errors import InvalidValue, StaleAttempt, StoreUnavailable
 from runstate.core.events import MetadataChanged, ProgressReported, WorkerHeard, WorkerKnown
 from runstate.core.facts import Fact, Failed, HeartbeatHeard, LineLogged, MetadataPatched, Outcome, ProgressMade
+from runstate.core.model import Progress
 from runstate.pipeline.definition import Stage
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.ports import Attempt, Clock
@@ -85,7 +86,12 @@ class FactReporter:
         # While the journal refuses, the worker goes on and its progress is folded at its source.
         if not await self._journal_works():
             return
-        ticket = self._manager.apply(self._run_id, ProgressReported(self._stage, self._attempt, fact.progress))
+        try:
+            ticket = self._manager.apply(self._run_id, ProgressReported(self._stage, self._attempt, fact.progress))
+        except InvalidValue:
+            # A document that is nearly full has room for the numbers, if not for the words.
+            numbers = Progress(done=fact.progress.done, total=fact.progress.total)
+            ticket = self._manager.apply(self._run_id, ProgressReported(self._stage, self._attempt, numbers))
         if ticket is not None:
             self._last = (fact, ticket)
             if self._manager.backlog > MAX_BACKLOG:

@@ -108,9 +108,8 @@ class Streams:
             raise Problem("bad_query", str(exc)) from exc
         for name in sorted(topics.pipelines):
             self._manager.head.pipeline(name)
-        for run_id in sorted(topics.runs):
-            await self._manager.find_run(run_id)
-        return Wanted(topics, reason=reason)
+        named = [await self._manager.find_run(run_id) for run_id in sorted(topics.runs)]
+        return Wanted(topics, kept=tuple(named), reason=reason)
 
 
 async def _send(socket: WebSocket, subscription: Subscription) -> None:
@@ -136,9 +135,12 @@ class SseResponse(Response):
         del self.headers["content-length"]
         self._bus, self._manager, self._wanted = bus, manager, wanted
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the reader or the server leaves."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
         with self._bus.subscribe(self._manager, self._wanted) as subscription:
             async with asyncio.TaskGroup() as group:
                 gone = group.create_task(_disconnected(receive))

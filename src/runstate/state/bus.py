@@ -52,6 +52,7 @@ class Wanted:
     resume: Position | None = None
     delta: bool = False
     mode: Mode = "latest"
+    kept: tuple[Document, ...] = ()  #: Named runs that only the journal has.
     reason: frames.SnapshotReason = "initial"  #: Of the snapshot, where there is one without a resume.
 
 
@@ -80,7 +81,7 @@ class Subscription:
         if resume.revision > head.revision:
             self._ended = "behind"
         elif wanted.mode == "latest":
-            later = [d for d in head.shown(wanted.topics) if d.position.order > resume.order]
+            later = [d for d in self._shown(wanted) if d.position.order > resume.order]
             self.reader = self.reader.mark(sorted(later, key=lambda d: d.position.order))
 
     def _snapshot(self, wanted: Wanted, reason: frames.SnapshotReason, *, silent: bool = False) -> None:
@@ -89,13 +90,17 @@ class Subscription:
         self._scanned = position.revision
         if silent:
             return
-        shown = list(self._source.head.shown(wanted.topics))
+        shown = self._shown(wanted)
         self.reader = self.reader.sent(shown, position)
         if wanted.delta:
             for document in shown:
                 self._recent.keep(document)
         # Frames are made as the socket takes them: what waits here is a list of documents that others hold as well.
         self._ready = chain(self._ready, frames.snapshot(shown, reason=reason, position=str(position)))
+
+    def _shown(self, wanted: Wanted) -> list[Document]:
+        head = self._source.head
+        return [*head.shown(wanted.topics), *(d for d in wanted.kept if head.get(d.key) is None)]
 
     def subscribe(self, wanted: Wanted) -> None:
         """Show something else from now on, beginning with a snapshot or after a resume."""

@@ -20,12 +20,12 @@ from msgspec.structs import replace
 
 from runstate.core.canonical import FrozenJson
 from runstate.core.commit import Commit, Document, Key, Note, key_of, make_change
-from runstate.core.errors import AlreadyRunning, NotFound, StoreError, StoreUnavailable
+from runstate.core.errors import AlreadyRunning, InvalidValue, NotFound, StoreError, StoreUnavailable
 from runstate.core.events import Event
 from runstate.core.machine import is_terminal
-from runstate.core.model import Ledger, PipelineDocument, RunContext, Value, decode_ledger, encode_ledger
+from runstate.core.model import Ledger, PipelineDocument, RunContext, Value, decode_ledger, encode_ledger, reserve_bytes
 from runstate.core.position import Position
-from runstate.core.run import Run, step
+from runstate.core.run import Run, reserve_of, step, with_short_texts
 from runstate.ports import Clock, Journal, Opened
 from runstate.state.bus import EventBus
 from runstate.state.head import Head
@@ -217,7 +217,9 @@ class PipelineStateManager:
         if current is not None and not is_terminal(self.pending_run(current).context.state):
             raise AlreadyRunning(context.pipeline, current)
         moved = replace(owner.pipeline, current_run_id=context.run_id)
-        return self._commit([context, moved], cause={"event": "run_created", "by": by})
+        return self._commit(
+            [context, moved], cause={"event": "run_created", "by": by}, reserve=reserve_bytes(len(context.stage_order))
+        )
 
     def apply(self, run_id: str, event: Event, *, by: str | None = None) -> Ticket | None:
         """Commit what `event` makes of a run. None: it changes nothing.
@@ -238,16 +240,37 @@ class PipelineStateManager:
         if new.context is old.context:
             return self._enqueue(Append(None, notes)) if notes else None
         details = {name: getattr(event, name) for name in ("stage", "attempt") if hasattr(event, name)}
-        return self._commit([new.context], cause={"event": _event_word(event), "by": by} | details, notes=notes)
+        cause = {"event": _event_word(event), "by": by} | details
+        reserve = reserve_of(event, len(new.context.stage_order))
+        try:
+            return self._commit([new.context], cause=cause, notes=notes, reserve=reserve)
+        except InvalidValue:
+            if reserve:
+                raise
+            # This must fit: room was kept for it, but texts in full may be larger than that.
+            return self._commit([with_short_texts(new.context)], cause=cause, notes=notes)
 
     def _pending_document(self, key: Key) -> Document | None:
         return self._pending.get(key) or self.head.get(key)
 
-    def _commit(self, values: Iterable[Value], *, cause: Mapping[str, Any], notes: tuple[Note, ...] = ()) -> Ticket:
+    def _commit(
+        self,
+        values: Iterable[Value],
+        *,
+        cause: Mapping[str, Any],
+        notes: tuple[Note, ...] = (),
+        reserve: int = 0,
+    ) -> Ticket:
         at_ms = self._clock.now_ms()
         position = Position(self.head.epoch, self._pending_revision + 1)
         changes = tuple(
-            make_change(self._pending_document(key_of(value)), value, position=position, at_ms=at_ms)
+            make_change(
+                self._pending_document(key_of(value)),
+                value,
+                position=position,
+                at_ms=at_ms,
+                reserve_bytes=reserve,
+            )
             for value in values
         )
         return self._enqueue(Append(Commit(position, at_ms, FrozenJson(cause), changes, notes)))

@@ -245,11 +245,16 @@ class Candidate:
             heard = Heard()
             yield await runner.prepare(self.task(stage, interval_s), heard.report), heard
 
-    async def run(self, stage: str, interval_s: float = 0.0) -> tuple[Outcome, Heard]:
-        """Run a stage to its end."""
-        async with self.prepared(stage, interval_s) as (attempt, heard):
-            attempt.go()
-            return await attempt.wait(), heard
+    async def run(self, *stages: str, interval_s: float = 0.0) -> list[tuple[Outcome, Heard]]:
+        """Run stages to their ends, one after the other."""
+        ended = []
+        async with asyncio.timeout(LIMIT_S), self.make() as runner:
+            for stage in stages:
+                heard = Heard()
+                attempt = await runner.prepare(self.task(stage, interval_s), heard.report)
+                attempt.go()
+                ended.append((await attempt.wait(), heard))
+        return ended
 
 
 Check = Callable[[Candidate], Awaitable[None]]
@@ -257,7 +262,7 @@ Check = Callable[[Candidate], Awaitable[None]]
 
 async def returns_its_outputs(candidate: Candidate) -> None:
     """A stage sees its attempt, the metadata and earlier outputs, and what it returns are its outputs."""
-    outcome, _ = await candidate.run("returns")
+    (outcome, _), (nothing, _) = await candidate.run("returns", "returns_nothing")
     assert isinstance(outcome, Succeeded), outcome
     assert outcome.outputs.to_dict() == {
         "run": ["r1", "exam", "returns", 2],
@@ -266,15 +271,14 @@ async def returns_its_outputs(candidate: Candidate) -> None:
         "workdir": candidate.workdir.name,
         "stopping": False,
     }
-    outcome, _ = await candidate.run("returns_nothing")
-    assert isinstance(outcome, Succeeded), outcome
-    assert outcome.outputs.to_dict() == {}
+    assert isinstance(nothing, Succeeded), nothing
+    assert nothing.outputs.to_dict() == {}
 
 
 async def refuses_bad_outputs(candidate: Candidate) -> None:
     """A return value that cannot stand in a document fails the attempt, in a sentence naming stage and member."""
-    for stage, word in (("returns_list", "list"), ("returns_nan", "outputs.ratio"), ("returns_much", "64 KiB")):
-        outcome, _ = await candidate.run(stage)
+    words = {"returns_list": "list", "returns_nan": "outputs.ratio", "returns_much": "64 KiB"}
+    for (stage, word), (outcome, _) in zip(words.items(), await candidate.run(*words), strict=True):
         assert isinstance(outcome, Failed), outcome
         assert (outcome.code, outcome.final) == ("bad_output", False)
         assert f"stage {stage}" in outcome.error, outcome.error
@@ -283,25 +287,21 @@ async def refuses_bad_outputs(candidate: Candidate) -> None:
 
 async def tells_how_it_failed(candidate: Candidate) -> None:
     """Each way to fail has its code; the traceback is in the log."""
-    outcome, heard = await candidate.run("raises")
-    assert outcome == Failed("ValueError: no such file", code="exception")
+    (raised, heard), *others = await candidate.run("raises", "fatal", "skips", "exits", "starves")
+    assert raised == Failed("ValueError: no such file", code="exception")
     assert ("error", "ValueError: no such file") in heard.lines()
     assert any("in raises" in text for _, text in heard.lines())
-    outcome, _ = await candidate.run("fatal")
-    assert outcome == Failed("Fatal: the input is bad", code="bad_input", final=True)
-    outcome, _ = await candidate.run("skips")
-    assert outcome == Skipped("nothing new")
-    outcome, _ = await candidate.run("exits")
-    assert isinstance(outcome, Failed), outcome
-    assert outcome.code == "exit_status"
-    outcome, _ = await candidate.run("starves")
-    assert isinstance(outcome, Failed), outcome
-    assert outcome.code == "out_of_memory"
+    assert [outcome for outcome, _ in others] == [
+        Failed("Fatal: the input is bad", code="bad_input", final=True),
+        Skipped("nothing new"),
+        Failed("SystemExit: the stage called sys.exit(3)", code="exit_status"),
+        Failed("MemoryError: ", code="out_of_memory"),
+    ]
 
 
 async def keeps_every_progress(candidate: Candidate) -> None:
     """With interval 0 every call is a fact, in order."""
-    outcome, heard = await candidate.run("counts")
+    [(outcome, heard)] = await candidate.run("counts")
     assert isinstance(outcome, Succeeded), outcome
     assert heard.counts() == list(range(1, 101))
     assert heard.facts[-1] == ProgressMade(make_progress(100, 100, "files"))
@@ -309,7 +309,7 @@ async def keeps_every_progress(candidate: Candidate) -> None:
 
 async def folds_progress(candidate: Candidate) -> None:
     """Within the interval calls are folded, in order, and the last is reported before the end."""
-    outcome, heard = await candidate.run("counts", interval_s=3600.0)
+    [(outcome, heard)] = await candidate.run("counts", interval_s=3600.0)
     assert isinstance(outcome, Succeeded), outcome
     assert 1 <= len(heard.counts()) <= 2
     assert heard.counts() == sorted(heard.counts())
@@ -318,14 +318,14 @@ async def folds_progress(candidate: Candidate) -> None:
 
 async def refuses_bad_facts(candidate: Candidate) -> None:
     """What cannot stand in a document is refused where the stage says it."""
-    outcome, heard = await candidate.run("misreports")
+    [(outcome, heard)] = await candidate.run("misreports")
     assert isinstance(outcome, Succeeded), outcome
     assert heard.facts == []
 
 
 async def hears_lines_and_metadata(candidate: Candidate) -> None:
     """Log lines arrive one by one, bounded, from `ctx.log` and `logging`; a metadata patch as it was."""
-    outcome, heard = await candidate.run("speaks")
+    [(outcome, heard)] = await candidate.run("speaks")
     assert isinstance(outcome, Succeeded), outcome
     lines = heard.lines()
     assert lines[:2] == [("info", "one"), ("info", "two")]

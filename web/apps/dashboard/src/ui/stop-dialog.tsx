@@ -1,4 +1,4 @@
-import { type ReactNode, useEffect, useId, useRef } from 'react'
+import { type ReactNode, useId, useLayoutEffect, useRef } from 'react'
 import { shortId } from '../format.ts'
 
 interface Props {
@@ -14,7 +14,8 @@ export function StopDialog({ runId, stage, onCancel, onStop }: Props): ReactNode
   const dialog = useRef<HTMLDialogElement>(null)
   const title = useId()
   const text = useId()
-  useEffect(() => {
+  // In the layout phase, so that it is closed while it is still in the page: only then does the focus go back.
+  useLayoutEffect(() => {
     const element = dialog.current
     element?.showModal()
     return () => element?.close()

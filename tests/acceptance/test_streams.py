@@ -1,0 +1,376 @@
+"""Streams from outside: what readers are sent, what they may ask, and how they leave."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.acceptance.harness import TWO_STAGES
+from tests.acceptance.judge import changes_of, get, judge_history, judge_stream
+from tests.acceptance.watching import Watch, documents_of
+
+PIPELINES = TWO_STAGES + TWO_STAGES.replace("work", "other")
+
+BUSY = TWO_STAGES + """
+busy = Pipeline("busy", progress_interval_s=0)
+
+@busy.stage
+async def flood(ctx):
+    (ctx.workdir / "begun").touch()
+    done = 0
+    while not (ctx.workdir / "enough").exists():
+        done += 1
+        ctx.progress(done, message="x" * 2000)
+        await asyncio.sleep(0.001)
+    return {"done": done}
+"""
+
+UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+
+
+def shown(watch: Watch) -> list[str]:
+    """Return the run ids and pipeline names that a watch has been sent, in order of appearance."""
+    names = [doc.get("run_id") or doc["pipeline"] for frame in watch.frames for doc in documents_of(frame.value)]
+    return list(dict.fromkeys(names))
+
+
+@pytest.mark.rule("F1", "F2", "F5")
+@pytest.mark.parametrize("kind", ["ws", "sse"])
+def test_topics_show_what_they_name(bench, kind):
+    """`pipeline:x` follows its pipeline from run to run without a `gone`; `run:id` shows one run; `*` shows all."""
+    server = bench.serve(PIPELINES)
+    first = server.start_run("work", stages=["fetch"])["run_id"]
+    held = bench.puppets.next("fetch")
+    open_stream = getattr(server, kind)
+    work, other, one, everything, two = (
+        open_stream(f"?topics={topics}")
+        for topics in ("pipeline:work", "pipeline:other", f"run:{first}", "*", f"run:{first},pipeline:other")
+    )
+    for watch in (work, other, one, everything, two):
+        watch.wait_type("snapshot")
+    held.do("ctx.progress(1)")
+    held.returns()
+    one.wait_document(lambda document: document["state"] == "success")
+    second = server.start_run("work", stages=["fetch"])["run_id"]
+    bench.puppets.next("fetch").returns()
+    third = server.start_run("other", stages=["fetch"])["run_id"]
+    bench.puppets.next("fetch").returns()
+    for watch, last in ((work, second), (other, third), (everything, third), (two, third)):
+        watch.wait_document(lambda document, last=last: document.get("run_id") == last and document["state"] == "success")
+
+    assert set(shown(work)) == {"work", first, second}
+    assert set(shown(other)) == {"other", third}
+    assert set(shown(one)) == {first}
+    assert set(shown(everything)) == {"work", "other", first, second, third}
+    assert set(shown(two)) == {first, "other", third}
+    for watch in (work, other, one, everything, two):
+        assert watch.problems == []
+        judge_stream(watch.frames, sse=kind == "sse")
+        assert not [c for frame in watch.frames for c in frame.value.get("changes", ()) if c["event"] == "gone"]
+    if kind == "sse":
+        for name, value in {"content-type": "text/event-stream", "cache-control": "no-"}.items():
+            assert value in work.response.headers[name]
+        assert "content-encoding" not in work.response.headers
+
+
+@pytest.mark.rule("F1")
+def test_a_finished_run_that_is_not_current_can_be_watched(bench):
+    """`run:<id>` of an old run is its last document in the snapshot, then heartbeats."""
+    server = bench.serve(PIPELINES)
+    runs = []
+    for _ in range(2):
+        runs.append(server.start_run("work", stages=["fetch"])["run_id"])
+        bench.puppets.next("fetch").returns()
+        server.wait_over(runs[-1])
+    with server.ws(f"?topics=run:{runs[0]}") as watch:
+        document = watch.wait_document(lambda _: True)
+    assert document == server.run(runs[0])
+
+
+@pytest.mark.rule("F2", "F3")
+def test_silence_is_told_from_death(bench):
+    """A reader whom no commit concerns gets an empty transition within `heartbeat_ms`: a watermark, with a small source age."""
+    server = bench.serve(PIPELINES)
+    watches = [server.ws("?topics=pipeline:other"), server.sse("?topics=pipeline:other")]
+    starts = [watch.wait_type("snapshot")["position"] for watch in watches]
+    run_id = server.start_run("work", stages=["fetch"])["run_id"]
+    bench.puppets.next("fetch").returns()
+    server.wait_over(run_id)
+    head = get(server.http, "/api/pipelines").json()["position"]
+    for watch, start in zip(watches, starts, strict=True):
+        beat_ms = watch.wait_type("hello")["heartbeat_ms"]
+        # What is late by the machine's fault is forgiven once.
+        watch.wait(lambda frames: frames[-1].value.get("to") == head, patience_s=2 * beat_ms / 1000 + 5)
+        assert head != start
+        for frame in watch.frames[2:]:
+            assert frame.value["type"] == "transition" and frame.value["changes"] == []
+            assert frame.value["source_age_ms"] <= beat_ms
+        judge_stream(watch.frames, sse=watch is watches[1])
+
+
+@pytest.mark.rule("F6", "F7")
+@pytest.mark.parametrize("how", ["resume", "Last-Event-ID", "websocket"])
+def test_a_resume_is_answered_by_a_snapshot_for_now(bench, how):
+    """Until resuming is there, a good resume position gets a whole snapshot with reason `compacted`."""
+    server = bench.serve(PIPELINES)
+    first = server.ws()
+    position = first.wait_type("snapshot")["position"]
+    if how == "Last-Event-ID":
+        watch = server.sse(headers={"Last-Event-ID": position})
+    elif how == "resume":
+        watch = server.sse(f"?resume={position}")
+    else:
+        watch = server.ws(f"?resume={position}&delta=0&mode=latest&topics=*")
+    assert watch.wait_type("snapshot")["reason"] == "compacted"
+
+
+BAD_QUERIES = {
+    "topics=all": 400, "topics=": 400, "topics=run:": 400, "delta=1": 400, "mode=every": 400, "resume=x": 400, "x=1": 400,
+    "topics=*&topics=*": 400, "topics=pipeline:nobody": 404, "topics=run:none": 404, "topics=pipeline:work,run:none": 404,
+}  # fmt: skip
+
+
+@pytest.mark.rule("H9", "F1")
+def test_a_bad_query_is_answered_before_the_upgrade(bench):
+    """A WebSocket that asks for nonsense gets an HTTP problem, not a socket; so does one with a foreign Origin or Host."""
+    server = bench.serve(PIPELINES)
+    url = server.url.replace("http", "ws") + "/api/ws?"
+    for query, status in BAD_QUERIES.items():
+        with pytest.raises(InvalidStatus) as refused:
+            connect(url + query, proxy=None, legacy=True)
+        answer = refused.value.response
+        assert answer.status_code == status, query
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert json.loads(answer.body)["code"] == {400: "bad_query", 404: "not_found"}[status]
+    for headers in ({"origin": "https://evil.example"}, {"origin": "null"}, {"subprotocols": ["x"], "origin": "http://127.0.0.1"}):
+        with pytest.raises(InvalidStatus) as refused:
+            connect(url, proxy=None, legacy=True, **headers)
+        assert refused.value.response.status_code == 403, headers
+    where = urlsplit(server.url)
+    with socket.create_connection((where.hostname, where.port), timeout=30) as foreign:
+        foreign.sendall(f"GET /api/ws HTTP/1.1\r\nHost: evil.example\r\n{UPGRADE}\r\n".encode())
+        assert foreign.recv(64).startswith(b"HTTP/1.1 403")
+    with connect(url, proxy=None, legacy=True, origin=server.url) as same:
+        assert json.loads(same.recv(30))["type"] == "hello"
+
+
+BAD_MESSAGES = [
+    "", "x", "{", "[]", "null", "1", '"subscribe"', "{}", '{"type": 1}', '{"type": "unsubscribe"}', '{"type": ["subscribe"]}',
+    '{"type": "subscribe", "topics": "all"}', '{"type": "subscribe", "topics": ""}', '{"type": "subscribe", "topics": ["*"]}',
+    '{"type": "subscribe", "topics": null}', '{"type": "subscribe", "topics": 5}', '{"type": "subscribe", "topics": "pipeline:nobody"}',
+    '{"type": "subscribe", "topics": "run:none"}', '{"type": "subscribe", "delta": 1}', '{"type": "subscribe", "delta": true}',
+    '{"type": "subscribe", "delta": "1"}', '{"type": "subscribe", "mode": "every"}', '{"type": "subscribe", "mode": null}',
+    '{"type": "subscribe", "resume": "x"}', '{"type": "subscribe", "resume": 7}', '{"type": "subscribe", "color": "red"}',
+    '{"type": "subscribe", "topics": "\\ud800"}', '{"type": "subscribe", "topics": "run:\\ud800"}', '{"\\udfff": 1}',
+    '{"type": "subscribe", "topics": "run:' + "x" * 60_000 + '"}', "[" * 30_000, '{"a":' * 10_000, "\u2028", "\0",
+    b"\x00\xff", b'{"type": "subscribe", "topics": "run:none"}', b"",
+    '{"type": "subscribe", "topics": NaN}', '{"type": "subscribe", "topics": 1e999}',
+]  # fmt: skip
+
+
+@pytest.mark.rule("F1", "H9")
+def test_a_bad_message_gets_a_problem_and_changes_nothing(bench):
+    """Whatever a client sends, it gets a `problem` frame; its subscription stays, and so does the server."""
+    server = bench.serve(PIPELINES)
+    watch = server.ws("?topics=pipeline:work")
+    watch.wait_type("snapshot")
+
+    def problems() -> list[dict]:
+        return [frame.value for frame in watch.frames if frame.value["type"] == "problem"]
+
+    for number, message in enumerate(BAD_MESSAGES, 1):
+        watch.send(message)
+        watch.wait(lambda _, number=number: len(problems()) >= number, patience_s=20)
+        problem = problems()[-1]
+        assert problem["status"] in (400, 404) and problem["code"] in ("bad_json", "bad_query", "not_found"), message[:60]
+        assert problem["detail"] and problem["title"], message[:60]
+    run_id = server.start_run("work", stages=["fetch"])["run_id"]
+    bench.puppets.next("fetch").returns()
+    watch.wait_document(lambda document: document.get("run_id") == run_id and document["state"] == "success")
+    assert set(shown(watch)) == {"work", run_id}
+    judge_stream(watch.frames)
+
+
+@pytest.mark.rule("F1", "F2")
+def test_a_later_subscribe_replaces_the_topics(bench):
+    """`subscribe` is answered by a snapshot of the new topics with reason `subscribe`; the old ones are no longer sent."""
+    server = bench.serve(PIPELINES)
+    watch = server.ws("?topics=pipeline:work")
+    watch.wait_type("snapshot")
+    watch.send({"type": "subscribe", "topics": "pipeline:other", "delta": 0, "mode": "latest"})
+    watch.wait(lambda frames: [f.value.get("reason") for f in frames if f.value["type"] == "snapshot"] == ["initial", "subscribe"])
+    work = server.start_run("work", stages=["fetch"])["run_id"]
+    bench.puppets.next("fetch").returns()
+    server.wait_over(work)
+    other = server.start_run("other", stages=["fetch"])["run_id"]
+    bench.puppets.next("fetch").returns()
+    watch.wait_document(lambda document: document.get("run_id") == other and document["state"] == "success")
+    assert work not in shown(watch)
+    watch.send({"type": "subscribe"})
+    watch.wait_document(lambda document: document.get("run_id") == work)
+    judge_stream(watch.frames)
+
+
+def test_a_message_beyond_the_limit_closes_only_its_own_socket(bench):
+    """A client that sends a megabyte is closed; nobody else notices."""
+    server = bench.serve(PIPELINES)
+    loud, quiet = server.ws(), server.ws()
+    loud.wait_type("snapshot")
+    quiet.wait_type("snapshot")
+    try:
+        loud.send('{"type": "subscribe", "topics": "' + "x" * 1_000_000 + '"}')
+    except OSError:
+        pass
+    loud.wait_end()
+    assert loud.close_code in (1009, 1006, None)
+    quiet.send("x")
+    assert quiet.wait_type("problem")["code"] == "bad_json"
+
+
+@pytest.mark.rule("F1", "F2", "F4")
+def test_snapshots_taken_in_a_flood_have_no_gap(bench):
+    """Sockets that connect and subscribe anew in the middle of a thousand commits a second chain without a gap."""
+    server = bench.serve(BUSY)
+    run_id = server.start_run("busy")["run_id"]
+    server.wait_run(run_id, lambda document: document["version"] > 20)
+    watches = [(server.ws, server.sse)[number % 2](f"?topics={('*', 'pipeline:busy', f'run:{run_id}')[number % 3]}") for number in range(12)]
+    for watch in watches[::2]:
+        watch.send({"type": "subscribe", "topics": f"run:{run_id}"})
+        watch.send({"type": "subscribe"})
+    server.wait_run(run_id, lambda document, version=server.run(run_id)["version"]: document["version"] > version + 100)
+    (bench.data / "work" / run_id / "enough").touch()
+    seen: dict[tuple[str, int], bytes] = {}
+    for number, watch in enumerate(watches):
+        watch.wait_document(lambda document: document.get("state") == "success")
+        for key, encoded in judge_stream(watch.frames, sse=bool(number % 2)).items():
+            assert seen.setdefault(key, encoded) == encoded
+    bodies = judge_history(server.http, run_id, every=50)
+    assert {key: bodies[key[1]] for key in seen} == seen
+
+
+@pytest.mark.rule("F8")
+def test_a_slow_reader_does_not_disturb_a_fast_one(bench):
+    """A socket that nobody reads costs the server no memory to speak of; the fast reader sees the end at once."""
+    server = bench.serve(BUSY)
+    url = urlsplit(server.url)
+    stuck = []
+    for _ in range(5):
+        sock = socket.create_connection((url.hostname, url.port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.sendall(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        stuck.append(sock)
+    process = psutil.Process(server.process.pid)
+    fast = server.ws()
+    run_id = server.start_run("busy")["run_id"]
+    fast.wait_document(lambda document: document.get("run_id") == run_id and document["version"] > 200)
+    before = process.memory_info().rss
+    fast.wait_document(lambda document: document.get("run_id") == run_id and document["version"] > 1500)
+    assert process.memory_info().rss < before + 40_000_000
+    (bench.data / "work" / run_id / "enough").touch()
+    last = fast.wait_document(lambda document: document.get("state") == "success")
+    assert last == server.run(run_id)
+    judge_stream(fast.frames)
+    for sock in stuck:
+        sock.close()
+
+
+@pytest.mark.rule("F8")
+def test_a_reader_that_wakes_up_sees_the_end(bench):
+    """A reader that slept through a flood skips versions and gets the last; the chain of its transitions is whole."""
+    server = bench.serve(BUSY)
+    lock = threading.Event()
+
+    class Sleepy(type(server.ws())):
+        def _take(self, frame):
+            if len(self.frames) == 3:
+                lock.wait(60)
+            super()._take(frame)
+
+    sleepy = Sleepy(server.url.replace("http", "ws") + "/api/ws")
+    server._watches.append(sleepy)
+    run_id = server.start_run("busy")["run_id"]
+    server.wait_run(run_id, lambda document: document["version"] > 1200)
+    (bench.data / "work" / run_id / "enough").touch()
+    over = server.wait_over(run_id)
+    lock.set()
+    last = sleepy.wait_document(lambda document: document.get("state") == "success")
+    assert last == over
+    assert len(judge_stream(sleepy.frames)) < over["version"]
+
+
+@pytest.mark.rule("F8")
+def test_a_hundred_silent_disconnects_leave_nothing(bench):
+    """A hundred readers that vanish without a word leave no open file, and the server goes on."""
+    server = bench.serve(PIPELINES)
+    process = psutil.Process(server.process.pid)
+    get(server.http, "/health")
+    files = process.num_fds()
+    url = urlsplit(server.url)
+    socks = []
+    for number in range(100):
+        sock = socket.create_connection((url.hostname, url.port), timeout=30)
+        target, headers = (("/api/ws", UPGRADE), ("/api/stream", ""))[number % 2]
+        sock.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode())
+        socks.append(sock)
+    for sock in socks:
+        assert b"HTTP/1.1 " in sock.recv(64)
+    assert process.num_fds() >= files + 100
+    for sock in socks:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # RST, as when a machine goes
+        sock.close()
+    run_id = server.start_run("work", stages=["fetch"])["run_id"]
+    held = bench.puppets.next("fetch")
+    with server.ws() as watch:  # each commit below is a chance to notice the dead
+        for number in range(200):
+            held.do(f"ctx.progress({number})")
+            watch.wait_document(lambda document, number=number: (document.get("stages", {}).get("fetch", {}).get("progress") or {}).get("done") == number)
+            if process.num_fds() <= files + 5:
+                break
+    assert process.num_fds() <= files + 5
+    held.returns()
+    assert server.wait_over(run_id)["state"] == "success"
+
+
+def test_many_readers_at_once(bench):
+    """Three hundred SSE readers all see the run's last version."""
+    server = bench.serve(PIPELINES)
+    url = urlsplit(server.url)
+    socks = [socket.create_connection((url.hostname, url.port), timeout=60) for _ in range(300)]
+    for sock in socks:
+        sock.sendall(b"GET /api/stream?topics=pipeline:work HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    run_id = server.start_run("work", stages=["fetch"])["run_id"]
+    held = bench.puppets.next("fetch")
+    for number in range(50):
+        held.do(f"ctx.progress({number}, message='x' * 500)")
+    held.returns()
+    over = get(server.http, f"/api/runs/{server.wait_over(run_id)['run_id']}").content
+    for sock in socks:
+        received = b""
+        while over not in received:
+            piece = sock.recv(1 << 20)
+            assert piece, received[-500:]
+            received += piece
+        sock.close()
+
+
+def test_the_bytes_of_a_frame_are_spliced(bench):
+    """User data that looks like our own members does not confuse what a frame carries."""
+    server = bench.serve(PIPELINES)
+    metadata = {"canonical_state": {"document": 1}, "x": '"canonical_state":{', "document": [], "changes": '"changes":['}
+    run_id = server.start_run("work", stages=["fetch"], metadata=metadata)["run_id"]
+    with server.ws() as watch:
+        watch.wait_document(lambda document: document.get("run_id") == run_id)
+        frame = watch.frames[1]
+    encoded = [raw for change, raw in changes_of(frame) if change["kind"] == "run"]
+    assert encoded == [get(server.http, f"/api/runs/{run_id}/versions/{json.loads(encoded[0])['version']}").content]
+    bench.puppets.next("fetch").returns()
+    assert httpx.get(server.url + "/health", trust_env=False).json()["status"]
+    server.wait_over(run_id)
