@@ -187,7 +187,7 @@ def test_nobody_answers():
         asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("url", ["localhost:8642", "ftp://host", "http://", "http://[", ""])
+@pytest.mark.parametrize("url", ["localhost:8642", "ftp://host", "http://", ""])
 def test_an_address_that_is_none(url):
     async def scenario():
         async with connect(url):

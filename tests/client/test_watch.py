@@ -177,7 +177,7 @@ async def test_waits_for_a_server_that_is_not_ready():
                 world.stream("GET /api/stream", frames)
                 clock.advance(2000)
                 frames.put_nowait(events(hello(10), snapshot(10)))
-                assert (await anext(views)).link == "live"
+                assert (await seen(views, lambda view: view.link == "live")).trouble is None
                 assert len(world.asked) == 2
 
 

@@ -54,7 +54,9 @@ async def open_world(
     """Run an orchestrator over a journal in memory for as long as the block lasts."""
     clock = virtual_loop()
     journal = journal or MemoryJournal(epoch=EPOCH)
-    manager = PipelineStateManager(journal, journal.reopen(), clock=clock, bus=EventBus(clock), writer=InlineWriter)
+    manager = PipelineStateManager(
+        journal, journal.reopen(), clock=clock, bus=EventBus(clock), make_writer=InlineWriter
+    )
     logs = RunLogs(tmp_path / "logs")
     try:
         async with manager.running():

@@ -56,7 +56,7 @@ def is_change(before: Link, after: Link) -> bool:
     """Return whether a watcher wants to hear of the step; that the same was confirmed once more is no news."""
     if (before.state, before.trouble) != (after.state, after.trouble):
         return True
-    if after.confirmed_at is None and after.failures == 1:
+    if after.confirmed_at is None and (before.failures, after.failures) == (0, 1):
         return True  # nothing was shown yet, and now that takes longer
     old, new = before.replica, after.replica
     return (old.position, old.entries) != (new.position, new.entries)

@@ -18,7 +18,8 @@ from runstate.core.model import Progress
 from runstate.pipeline.definition import Stage
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.ports import Attempt, Clock
-from runstate.state.manager import PipelineStateManager, Ticket
+from runstate.state.durable import Ticket
+from runstate.state.manager import PipelineStateManager
 
 log = logging.getLogger("runstate.pipeline")
 

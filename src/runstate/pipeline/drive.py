@@ -178,6 +178,9 @@ class Drive:
             case "timeout":
                 error = f"TimeoutError: the stage took longer than {stage.timeout_s:g} s"
                 return judge(run, stage, attempt, Failed(error, "timeout"))
+            case "itself" if self._closing and isinstance(ended.outcome, Failed):
+                # Whoever ends the server may have sent its signal to the workers too.
+                return interrupted(run, stage, clean=True)
             case "itself":
                 return judge(run, stage, attempt, ended.outcome)
             case _:

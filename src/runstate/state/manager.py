@@ -10,9 +10,8 @@ and the store is reopened and replayed; the same handle is never tried again.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,52 +19,27 @@ from msgspec.structs import replace
 
 from runstate.core.canonical import FrozenJson
 from runstate.core.commit import Commit, Document, Key, Note, key_of, make_change
-from runstate.core.errors import AlreadyRunning, InvalidValue, NotFound, StoreError, StoreUnavailable
+from runstate.core.errors import AlreadyRunning, InvalidValue, NotFound, StoreError
 from runstate.core.events import Event
 from runstate.core.machine import is_terminal
-from runstate.core.model import Ledger, PipelineDocument, RunContext, Value, decode_ledger, encode_ledger, reserve_bytes
+from runstate.core.model import (
+    Ledger,
+    PipelineDocument,
+    RunContext,
+    Value,
+    decode_ledger,
+    encode_ledger,
+    reserve_bytes,
+)
 from runstate.core.position import Position
 from runstate.core.run import Run, reserve_of, step, with_short_texts
 from runstate.ports import Clock, Journal, Opened
 from runstate.state.bus import EventBus
+from runstate.state.durable import Durability, MakeWriter, Ticket
 from runstate.state.head import Head
-from runstate.state.writer import (
-    Append,
-    Appended,
-    Failed,
-    JournalWriter,
-    Probe,
-    Probed,
-    Reopen,
-    Reopened,
-    Result,
-    Writer,
-)
+from runstate.state.writer import Append, JournalWriter
 
-log = logging.getLogger("runstate.state")
-
-PROBE_S = 2.0  # well within a heartbeat, so an idle server's `source_age_ms` stays small
-REOPEN_S = 1.0
 LEDGER = "ledger"
-
-
-class Ticket:
-    """A commit under way. Awaiting it ends when the commit is published, or raises StoreUnavailable."""
-
-    __slots__ = ("commit", "future")
-
-    def __init__(self, commit: Commit | None, future: asyncio.Future[None]) -> None:
-        self.commit, self.future = commit, future
-        # A ticket that nobody awaits is no error: the manager has logged the journal's trouble.
-        future.add_done_callback(lambda done: None if done.cancelled() else _seen(done.exception()))
-
-    def __await__(self) -> Generator[Any, None, None]:
-        # Shielded: the caller's cancellation must not separate a commit from its publication.
-        return asyncio.shield(self.future).__await__()
-
-
-def _seen(_: BaseException | None) -> None:
-    """Take note of a future's exception, so asyncio does not report it as never retrieved."""
 
 
 class PipelineStateManager:
@@ -78,43 +52,25 @@ class PipelineStateManager:
         *,
         clock: Clock,
         bus: EventBus,
-        writer: Callable[[Journal, Callable[[Result], None]], Writer] = JournalWriter,
+        make_writer: MakeWriter = JournalWriter,
     ) -> None:
         """Take over an open journal; `async with manager.running()` starts writing.
 
         Args:
-            writer: Makes what appends; a simulation on virtual time has no threads and passes another one.
+            make_writer: Makes what appends; a simulation on virtual time has no threads and passes another one.
         """
         self.journal, self.bus = journal, bus
         self.head = Head(opened)  #: What readers see.
         self.server_id = secrets.token_hex(4)  #: Names this server in `hello`; every start is another server.
-        self.trouble: StoreError | None = None  #: Why commits do not work now; None where they do.
-        self._clock, self._make_writer = clock, writer
-        self._under_way: list[tuple[Append, Ticket]] = []
-        self._changed = asyncio.Event()
-        self._source_known_s = 0.0  # on the loop's clock
-        self._recall(opened)
-
-    def _recall(self, opened: Opened) -> None:
-        """Forget everything pending: what the journal holds is what is."""
-        self._pending: dict[Key, Document] = {}
-        self._pending_revision = opened.revision
-        self._ledgers = {n.id: decode_ledger(n.value) for n in opened.notes if n.kind == LEDGER and n.value is not None}
+        self._clock = clock
+        self._durability = Durability(journal, self, make_writer=make_writer)
+        self.recall(opened)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write for as long as the block lasts; at its end everything under way is made durable."""
-        self._loop = asyncio.get_running_loop()
-        self._source_known_s = self._loop.time()
-        self._writer = self._make_writer(self.journal, self._tell)
-        self._writer.start()
-        async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(self._keep_source_known())
-            try:
-                yield
-            finally:
-                keeper.cancel()
-                await self._writer.close()
+        async with self._durability.running(lambda: self.head.revision):
+            yield
 
     # Reading
 
@@ -160,19 +116,23 @@ class PipelineStateManager:
         commits = await asyncio.to_thread(self.journal.commits_after, revision)
         return [commit for commit in commits if commit.position.revision <= self.head.revision]
 
-    def source_age_ms(self) -> int:
-        """Return the milliseconds since the journal was last known to work (PROTOCOL F3)."""
-        return max(0, round((self._loop.time() - self._source_known_s) * 1000))
+    @property
+    def trouble(self) -> StoreError | None:
+        """Why commits do not work now; None where they do."""
+        return self._durability.trouble
 
     @property
     def backlog(self) -> int:
         """How many commits are under way."""
-        return len(self._under_way)
+        return self._durability.backlog
+
+    def source_age_ms(self) -> int:
+        """Return the milliseconds since the journal was last known to work (PROTOCOL F3)."""
+        return self._durability.source_age_ms()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; it is asked again after each of the journal's answers."""
-        while not condition():
-            await self._changed.wait()
+        await self._durability.until(condition)
 
     # Writing: decided on the pending documents, in the loop's thread; durable when the ticket is done.
 
@@ -276,8 +236,7 @@ class PipelineStateManager:
         return self._enqueue(Append(Commit(position, at_ms, FrozenJson(cause), changes, notes)))
 
     def _enqueue(self, work: Append) -> Ticket:
-        if self.trouble is not None:
-            raise StoreUnavailable(f"the journal refuses writes: {self.trouble}") from self.trouble
+        ticket = self._durability.put(work)
         if work.commit is not None:
             self._pending_revision = work.commit.position.revision
             self._pending |= {change.document.key: change.document for change in work.commit.changes}
@@ -286,78 +245,30 @@ class PipelineStateManager:
                 self._ledgers.pop(note.id, None)
             else:
                 self._ledgers[note.id] = decode_ledger(note.value)
-        ticket = Ticket(work.commit, self._loop.create_future())
-        self._under_way.append((work, ticket))
-        self._writer.put(work)
         return ticket
 
-    # What the writer thread says, taken in the loop's thread.
+    # What the journal's answers mean (`state/durable.py`).
 
-    def _tell(self, result: Result) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._take, result)
-        except RuntimeError:
-            # The loop has ended; what became durable is found at the next start.
-            log.debug("the loop ended before the journal's last answer")
-
-    def _take(self, result: Result) -> None:
-        match result:
-            case Appended(count):
-                done, self._under_way = self._under_way[:count], self._under_way[count:]
-                for work, ticket in done:
-                    if work.commit is not None:
-                        self._publish(work.commit)
-                    ticket.future.set_result(None)
-                self._source_known_s = self._loop.time()
-            case Probed():
-                self._source_known_s = self._loop.time()
-            case Failed(error):
-                self._fail(error)
-            case Reopened(opened, missed):
-                self._resume(opened, missed)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    def _publish(self, commit: Commit) -> None:
-        """The commit point: from the head's swap to the readers' marks there is no await."""
-        documents = self.head.swap(commit)
-        for document in documents:
+    def publish(self, commit: Commit) -> None:
+        """Show a durable commit: from the head's swap to the readers' marks there is no await."""
+        for document in self.head.swap(commit):
             if self._pending.get(document.key) is document:
                 del self._pending[document.key]
         self.bus.publish(commit)
 
-    def _fail(self, error: StoreError) -> None:
-        if self.trouble is None:
-            log.error("the journal refuses writes: %s", error, extra={"event": "store_failed"})
-        self.trouble = error
+    def forget_pending(self) -> None:
+        """Drop what is decided and not durable."""
         self._pending.clear()
-        lost, self._under_way = self._under_way, []
-        for _, ticket in lost:
-            ticket.future.set_exception(StoreUnavailable(f"the journal refused the commit: {error}"))
 
-    def _resume(self, opened: Opened, missed: Sequence[Commit]) -> None:
-        if self.trouble is None:
-            return  # an earlier reopen has been taken already
-        if opened.epoch != self.head.epoch or opened.revision < self.head.revision:
-            self._fail(StoreUnavailable("the store was replaced by another one; restart the server"))
-            return
-        # A commit that was answered 503 may be durable; then it is true, and readers hear of it now.
-        for commit in missed:
-            self._publish(commit)
-        self._recall(opened)
-        self.trouble = None
-        self._source_known_s = self._loop.time()
-        log.warning("the journal works again at revision %d", self.head.revision, extra={"event": "store_recovered"})
+    def may_resume(self, opened: Opened) -> bool:
+        """Return whether a store that was opened again is the one that was lost, and holds all that was shown."""
+        return opened.epoch == self.head.epoch and opened.revision >= self.head.revision
 
-    async def _keep_source_known(self) -> None:
-        while True:
-            if self.trouble is not None:
-                self._writer.put(Reopen(self.head.revision))
-                await asyncio.sleep(REOPEN_S)
-            else:
-                if not self._under_way:
-                    self._writer.put(Probe())
-                await asyncio.sleep(PROBE_S)
+    def recall(self, opened: Opened) -> None:
+        """Take what the journal holds as what is: nothing is pending."""
+        self._pending: dict[Key, Document] = {}
+        self._pending_revision = opened.revision
+        self._ledgers = {n.id: decode_ledger(n.value) for n in opened.notes if n.kind == LEDGER and n.value is not None}
 
 
 def _event_word(event: Event) -> str:

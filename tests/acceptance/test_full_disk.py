@@ -1,0 +1,195 @@
+"""A journal that refuses: commands say 503, nothing unwritten is shown, workers run on, and it heals by itself (H10)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import threading
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.acceptance.harness import TWO_STAGES
+from tests.acceptance.judge import get, judge_history, judge_store, judge_stream
+from tests.acceptance.puppets import PATIENCE_S
+
+PIPELINES = TWO_STAGES + TWO_STAGES.replace("work", "other")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system of its own, mounted for the test; skipped where that is not allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False) if os.geteuid() == 0 else None
+    if done is None or done.returncode != 0:
+        pytest.skip(f"needs to mount a tmpfs, which takes root: {done.stderr.strip() if done else 'not root'}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def stuff(disk) -> None:
+    """Leave no free byte."""
+    with (disk / "ballast").open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(b"\0" * 65536)
+    with (disk / "ballast2").open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(b"\0")
+
+
+def free(disk) -> None:
+    for name in ("ballast", "ballast2"):
+        (disk / name).unlink()
+
+
+def wait_ready(server, status: int) -> None:
+    """Ask `/ready` until it answers `status`; each heartbeat of a stream is the next time to ask."""
+    with server.ws("?topics=run:" + server.http.get("/api/runs?limit=1").json()["runs"][0]["run_id"]) as watch:
+        for frames in range(1, 100):
+            if server.http.get("/ready").status_code == status:
+                return
+            watch.wait(lambda seen, frames=frames: len(seen) > frames)
+    raise AssertionError(f"/ready is not {status}")
+
+
+@pytest.mark.rule("H10", "V5", "F3", "C1")
+def test_a_full_disk_is_told_and_survived(bench, disk):
+    """Disk full: 503 for commands and /ready, no version that is not written, workers run on; space freed: all goes on."""
+    server = bench.serve(PIPELINES, data=disk / "data")
+    run_id = server.start_run("work")["run_id"]
+    held = bench.puppets.next("fetch")
+    watch, stream = server.ws(), server.sse()
+    held.do("ctx.progress(1)")
+    watch.wait_document(lambda document: document.get("version", 0) >= 3 and document.get("run_id") == run_id)
+    stuff(disk)
+    number = 1
+    # What SQLite has allocated already takes some commits more; then the disk is full.
+    while server.http.get("/ready").status_code == 200:
+        number += 1
+        held.do(f"ctx.progress({number}, message='x' * 2000)")
+        assert number < 5000
+    ready = server.http.get("/ready")
+    assert ready.status_code == 503 and ready.headers["content-type"] == "application/problem+json"
+    assert ready.json()["code"] == "unavailable" and ready.json()["detail"]
+    assert server.http.get("/health").status_code == 200
+
+    for path in ("/api/pipelines/other/start", f"/api/runs/{run_id}/stop", "/api/pipeline/stop"):
+        answer = server.http.post(path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), path
+        assert answer.headers["content-type"] == "application/problem+json"
+    shown = get(server.http, f"/api/runs/{run_id}")
+    assert shown.json()["stop_requested"] is None
+    assert get(server.http, f"/api/runs/{run_id}/versions/{shown.json()['version']}").content == shown.content
+    assert get(server.http, "/api/pipelines/other/status").json()["run_id"] is None
+    assert [run["run_id"] for run in get(server.http, "/api/runs").json()["runs"]] == [run_id]
+    assert held.is_alive()
+    held.do("ctx.progress(100_000)")  # the worker runs on, and may even come to its end
+    held.returns("{'n': 7}")
+    ages = [f.value["source_age_ms"] for f in watch.frames if f.value["type"] == "transition"]
+    # Heartbeats go on and say for how long the journal has not been known to work.
+    watch.wait(lambda frames: frames[-1].value["source_age_ms"] > max(4000, *ages), patience_s=PATIENCE_S)
+    assert server.http.get("/ready").status_code == 503
+    assert server.run(run_id) == shown.json(), "nothing unwritten is shown"
+
+    free(disk)
+    crunch = bench.puppets.next("crunch")
+    wait_ready(server, 200)
+    document = server.run(run_id)
+    assert document["stages"]["fetch"]["outputs"] == {"n": 7}
+    assert document["stages"]["fetch"]["progress"]["done"] == 100_000, "the last progress is not lost"
+    crunch.returns()
+    assert server.wait_over(run_id)["state"] == "success"
+    # What was answered 503 may have been done or not; what is shown is what is.
+    other = get(server.http, "/api/pipelines/other/status").json()
+    assert other["run_id"] is None or other["run_id"] in {run["run_id"] for run in get(server.http, "/api/runs").json()["runs"]}
+    bodies = judge_history(server.http, run_id, every=20)
+    for frames, sse in ((watch.frames, False), (stream.frames, True)):
+        for key, encoded in judge_stream(frames, sse=sse).items():
+            assert key[0] != run_id or bodies[key[1]] == encoded
+    judge_store(server.http)
+    server.kill()
+    server.restart()
+    assert judge_history(server.http, run_id, every=50) == bodies
+
+
+@pytest.mark.rule("H10", "V5", "D10")
+@pytest.mark.parametrize("ending", ["kill", "terminate"])
+def test_a_server_that_ends_with_a_full_disk_loses_nothing(bench, disk, ending):
+    """Killed or terminated while the disk is full, the store opens once there is space, with all that was shown."""
+    server = bench.serve(PIPELINES, data=disk / "data")
+    run_id = server.start_run("work", stages=["crunch"])["run_id"]
+    held = bench.puppets.next("crunch")
+    watch = server.ws()
+    watch.wait_type("snapshot")
+    stuff(disk)
+    number = 0
+    while server.http.get("/ready").status_code == 200:
+        number += 1
+        held.do(f"ctx.progress({number}, message='x' * 2000)")
+        assert number < 5000
+    getattr(server, ending)()
+    watch.wait_end()
+    held.wait_dead()
+    free(disk)
+    server.restart()
+    bench.puppets.next("crunch", attempt=2).returns()
+    assert server.wait_over(run_id)["state"] == "success"
+    bodies = judge_history(server.http, run_id, every=50)
+    for key, encoded in judge_stream(watch.frames).items():
+        assert bodies[key[1]] == encoded
+
+
+@pytest.mark.rule("H10", "C4")
+def test_commands_in_the_moment_of_the_failure_are_true_or_refused(bench, disk):
+    """Starts and stops from many clients while the disk fills and empties: each 202 is there afterwards, none twice."""
+    server = bench.serve(PIPELINES, data=disk / "data")
+    accepted: list[bytes] = []
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def client() -> None:
+        import httpx
+
+        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
+            while not over.is_set():
+                answer = http.post("/api/pipelines/work/start", json={"metadata": {"x": "y" * 3000}, "stages": ["fetch"]})
+                statuses.append(answer.status_code)
+                if answer.status_code == 202:
+                    accepted.append(answer.content)
+                    stopped = http.post(f"/api/runs/{answer.json()['run_id']}/stop")
+                    statuses.append(stopped.status_code)
+                    if stopped.status_code == 202:
+                        accepted.append(stopped.content)
+                elif answer.status_code == 409:
+                    statuses.append(http.post(f"/api/runs/{answer.json()['document']['run_id']}/stop").status_code)
+
+    clients = [threading.Thread(target=client, daemon=True) for _ in range(4)]
+    for thread in clients:
+        thread.start()
+    for _ in range(2):
+        with server.ws() as watch:
+            watch.wait(lambda frames: len(frames) > 30)
+        stuff(disk)
+        while server.http.get("/ready").status_code == 200:
+            assert urlsplit(server.url).hostname
+        free(disk)
+        while server.http.get("/ready").status_code == 503:
+            assert server.process.poll() is None
+    over.set()
+    for thread in clients:
+        thread.join(PATIENCE_S)
+    assert set(statuses) <= {202, 409, 503}, set(statuses)
+    for content in accepted:
+        document = json.loads(content)
+        stored = get(server.http, f"/api/runs/{document['run_id']}/versions/{document['version']}").content
+        assert stored == content
+    for run in get(server.http, "/api/runs?limit=1000").json()["runs"]:
+        if run["status"] == "running":
+            assert server.stop_run(run["run_id"]).status_code in (202, 409)
+            server.wait_over(run["run_id"])
