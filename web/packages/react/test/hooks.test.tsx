@@ -9,19 +9,21 @@ import { entry, fakeClient, pipeline, run, showing, stage } from './fake-client.
 
 afterEach(cleanup)
 
-/** Mount `useSomething` and return what it gave at each render, latest last. */
+/** Mount `useSomething` and return what it gave at each render, latest last; `again` renders once more. */
 function mount<T>(client: ReturnType<typeof fakeClient>, useSomething: () => T) {
   const seen: T[] = []
   function Probe(): ReactNode {
     seen.push(useSomething())
     return null
   }
-  const page = render(
+  // A new element each time: React skips one that it has seen.
+  const page = () => (
     <RunstateProvider client={client}>
       <Probe />
-    </RunstateProvider>,
+    </RunstateProvider>
   )
-  return { seen, last: () => seen.at(-1) as T, page }
+  const { rerender } = render(page())
+  return { seen, last: () => seen.at(-1) as T, again: () => rerender(page()) }
 }
 
 describe('usePipelineState', () => {
@@ -131,6 +133,27 @@ describe('useRun, useLink, usePipelines, useView', () => {
     act(() => client.show({ position: '1795442496-88a9e774.99' }))
 
     expect(seen).toEqual([['run-1']])
+  })
+
+  test('a selection that is new all the way down is made once per view, so that React sees one snapshot', () => {
+    const client = fakeClient()
+    client.show(showing(run()))
+    const { seen } = mount(client, () => useView((view) => ({ deep: { runs: Object.keys(view.runs) } })))
+
+    act(() => client.show({ position: '1795442496-88a9e774.99' }))
+
+    expect(seen).toHaveLength(2)
+  })
+
+  test('an equal selection keeps its identity over renders that have another cause', () => {
+    const client = fakeClient()
+    client.show(showing(run()))
+    const { seen, again } = mount(client, () => useView((view) => Object.keys(view.runs)))
+
+    again()
+
+    expect(seen).toHaveLength(2)
+    expect(seen[1]).toBe(seen[0])
   })
 
   test('the pipelines keep their identity while none of them changes', () => {
