@@ -12,27 +12,28 @@ from tests.acceptance.puppets import Puppets
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(tmp_path, request):
     """A folder for pipelines, a data directory and puppets; at the end all rules of all documents are checked."""
-    with working(tmp_path) as bench:
+    with working(tmp_path, request) as bench:
         yield bench
 
 
 @pytest.fixture(scope="module")
-def shared_bench(tmp_path_factory):
+def shared_bench(tmp_path_factory, request):
     """One bench for all tests of a file that leave nothing under way."""
-    with working(tmp_path_factory.mktemp("shared")) as bench:
+    with working(tmp_path_factory.mktemp("shared"), request) as bench:
         yield bench
 
 
 @contextmanager
-def working(folder):
+def working(folder, request):
+    failed = request.session.testsfailed
     with Puppets() as puppets:
         bench = Bench(folder, puppets)
         try:
             yield bench
             for server in bench.servers:
-                if server.process.poll() is None:
+                if server.process.poll() is None and request.session.testsfailed == failed:
                     judge_store(server.http)
         finally:
             for server in bench.servers:

@@ -18,7 +18,7 @@ def refused(bench, file, data) -> tuple[int, str]:
     """Try to serve; return the exit status and what the process said."""
     command = [RUNSTATE, "serve", file, "--port", "0", "--data", data] if HAS_CLI else [sys.executable, HERE / "launch.py", file, data]
     env = dict(os.environ) | {"PUPPET_PORT": str(bench.puppets.port), "COLUMNS": "1000"}
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60, env=env, check=False)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=20, env=env, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     assert "runstate is serving" not in done.stdout
     return done.returncode, done.stdout + done.stderr
@@ -140,7 +140,7 @@ def test_damage_is_found_not_served(bench):
     assert b"needle-" in whole
     store.write_bytes(whole.replace(b"needle-", b"noodle-"))
     os.utime(store)
-    bench.serve  # the store has the same inode: it is no copy, it is damaged
+    # The file is the same (its inode is), so this is no copy: it is damaged.
     status, said = refused_or_serves(bench, server, run_id)
     assert status == "refused" or status >= 500, said
     store.write_bytes(whole)
@@ -155,3 +155,10 @@ def refused_or_serves(bench, server, run_id):
     answer = server.http.get(f"/api/runs/{run_id}")
     server.kill()
     return answer.status_code, json.dumps(server.err.lines[-5:]) + answer.text[:300]
+
+
+def test_two_pipelines_of_one_name(bench):
+    """A file that defines one name twice is refused with a sentence naming it, not served with the last."""
+    file = bench.write(TWO_STAGES + TWO_STAGES.replace("work = ", "again = "))
+    status, said = refused(bench, file, bench.data)
+    assert status == 2 and "work" in said

@@ -7,8 +7,8 @@ import json
 import os
 import subprocess
 import threading
-from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.acceptance.harness import TWO_STAGES
@@ -33,19 +33,45 @@ def disk(tmp_path):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def stuff(disk) -> None:
-    """Leave no free byte."""
-    with (disk / "ballast").open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
-        while True:
-            ballast.write(b"\0" * 65536)
-    with (disk / "ballast2").open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
-        while True:
-            ballast.write(b"\0")
+class Full(threading.Thread):
+    """Takes every free byte of a disk, again and again, as long as the block lasts."""
+
+    def __init__(self, disk) -> None:
+        super().__init__(daemon=True)
+        self._disk, self._over = disk, threading.Event()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join(PATIENCE_S)
+        (self._disk / "ballast").unlink()
+
+    def run(self) -> None:
+        with (self._disk / "ballast").open("ab", buffering=0) as ballast:
+            while not self._over.wait(0.002):
+                with contextlib.suppress(OSError):
+                    while ballast.write(b"\0" * 4096):
+                        pass
 
 
-def free(disk) -> None:
-    for name in ("ballast", "ballast2"):
-        (disk / name).unlink()
+def age_of(watch) -> int:
+    return next((f.value["source_age_ms"] for f in reversed(watch.frames) if "source_age_ms" in f.value), 0)
+
+
+def fill_up(server, watch, held) -> None:
+    """Commit until the disk is full for good: what SQLite has allocated takes some commits more, opening it again frees some."""
+    number = 1
+    while age_of(watch) < 4000:
+        if server.http.get("/ready").status_code == 200:
+            number += 1
+            held.do(f"ctx.progress({number}, message='x' * 2000)")
+            assert number < 5000
+        else:
+            frames = len(watch.frames)
+            watch.wait(lambda seen: len(seen) > frames)
 
 
 def wait_ready(server, status: int) -> None:
@@ -67,37 +93,31 @@ def test_a_full_disk_is_told_and_survived(bench, disk):
     watch, stream = server.ws(), server.sse()
     held.do("ctx.progress(1)")
     watch.wait_document(lambda document: document.get("version", 0) >= 3 and document.get("run_id") == run_id)
-    stuff(disk)
-    number = 1
-    # What SQLite has allocated already takes some commits more; then the disk is full.
-    while server.http.get("/ready").status_code == 200:
-        number += 1
-        held.do(f"ctx.progress({number}, message='x' * 2000)")
-        assert number < 5000
-    ready = server.http.get("/ready")
-    assert ready.status_code == 503 and ready.headers["content-type"] == "application/problem+json"
-    assert ready.json()["code"] == "unavailable" and ready.json()["detail"]
-    assert server.http.get("/health").status_code == 200
+    with Full(disk):
+        fill_up(server, watch, held)
+        ready = server.http.get("/ready")
+        assert ready.status_code == 503 and ready.headers["content-type"] == "application/problem+json"
+        assert ready.json()["code"] == "unavailable" and ready.json()["detail"]
+        assert server.http.get("/health").status_code == 200
 
-    for path in ("/api/pipelines/other/start", f"/api/runs/{run_id}/stop", "/api/pipeline/stop"):
-        answer = server.http.post(path)
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), path
-        assert answer.headers["content-type"] == "application/problem+json"
-    shown = get(server.http, f"/api/runs/{run_id}")
-    assert shown.json()["stop_requested"] is None
-    assert get(server.http, f"/api/runs/{run_id}/versions/{shown.json()['version']}").content == shown.content
-    assert get(server.http, "/api/pipelines/other/status").json()["run_id"] is None
-    assert [run["run_id"] for run in get(server.http, "/api/runs").json()["runs"]] == [run_id]
-    assert held.is_alive()
-    held.do("ctx.progress(100_000)")  # the worker runs on, and may even come to its end
-    held.returns("{'n': 7}")
-    ages = [f.value["source_age_ms"] for f in watch.frames if f.value["type"] == "transition"]
-    # Heartbeats go on and say for how long the journal has not been known to work.
-    watch.wait(lambda frames: frames[-1].value["source_age_ms"] > max(4000, *ages), patience_s=PATIENCE_S)
-    assert server.http.get("/ready").status_code == 503
-    assert server.run(run_id) == shown.json(), "nothing unwritten is shown"
+        for path in ("/api/pipelines/other/start", f"/api/runs/{run_id}/stop", "/api/pipeline/stop"):
+            answer = server.http.post(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), path
+            assert answer.headers["content-type"] == "application/problem+json"
+        shown = get(server.http, f"/api/runs/{run_id}")
+        assert shown.json()["stop_requested"] is None
+        assert get(server.http, f"/api/runs/{run_id}/versions/{shown.json()['version']}").content == shown.content
+        assert get(server.http, "/api/pipelines/other/status").json()["run_id"] is None
+        assert held.is_alive()
+        held.do("ctx.progress(100_000)")  # the worker runs on, and may even come to its end
+        held.returns("{'n': 7}")
+        # Heartbeats go on and say for how long the journal has not been known to work.
+        ages = age_of(watch)
+        watch.wait(lambda _: age_of(watch) > ages)
+        assert server.http.get("/ready").status_code == 503
+        assert server.run(run_id) == shown.json(), "nothing unwritten is shown"
+        assert bench.puppets.nobody(), "the next stage must not begin before that is written"
 
-    free(disk)
     crunch = bench.puppets.next("crunch")
     wait_ready(server, 200)
     document = server.run(run_id)
@@ -118,6 +138,31 @@ def test_a_full_disk_is_told_and_survived(bench, disk):
     assert judge_history(server.http, run_id, every=50) == bodies
 
 
+@pytest.mark.rule("H1", "H5", "H6", "H7", "H10")
+def test_reads_go_on_while_the_journal_refuses(bench, disk):
+    """With the disk full, lists, old runs, versions and histories are read as before; only commands say 503."""
+    server = bench.serve(PIPELINES, data=disk / "data")
+    runs = []
+    for _ in range(2):
+        runs.append(server.start_run("work", stages=["fetch"])["run_id"])
+        bench.puppets.next("fetch").returns()
+        server.wait_over(runs[-1])
+    active = server.start_run("work", stages=["crunch"])["run_id"]
+    held = bench.puppets.next("crunch")
+    paths = ["/api/runs", "/api/pipelines", *(f"/api/runs/{run}{rest}" for run in runs for rest in ("", "/versions/1", "/history"))]
+    before = [get(server.http, path).content for path in paths[2:]]
+    watch = server.ws()
+    with Full(disk):
+        fill_up(server, watch, held)
+        for path in (*paths, f"/api/runs/{active}/history", f"/api/runs/{active}/versions/1"):
+            answer = server.http.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+        assert [server.http.get(path).content for path in paths[2:]] == before
+    wait_ready(server, 200)
+    held.returns()
+    assert server.wait_over(active)["state"] == "success"
+
+
 @pytest.mark.rule("H10", "V5", "D10")
 @pytest.mark.parametrize("ending", ["kill", "terminate"])
 def test_a_server_that_ends_with_a_full_disk_loses_nothing(bench, disk, ending):
@@ -127,16 +172,11 @@ def test_a_server_that_ends_with_a_full_disk_loses_nothing(bench, disk, ending):
     held = bench.puppets.next("crunch")
     watch = server.ws()
     watch.wait_type("snapshot")
-    stuff(disk)
-    number = 0
-    while server.http.get("/ready").status_code == 200:
-        number += 1
-        held.do(f"ctx.progress({number}, message='x' * 2000)")
-        assert number < 5000
-    getattr(server, ending)()
-    watch.wait_end()
-    held.wait_dead()
-    free(disk)
+    with Full(disk):
+        fill_up(server, watch, held)
+        getattr(server, ending)()
+        watch.wait_end()
+        held.wait_dead()
     server.restart()
     bench.puppets.next("crunch", attempt=2).returns()
     assert server.wait_over(run_id)["state"] == "success"
@@ -153,38 +193,44 @@ def test_commands_in_the_moment_of_the_failure_are_true_or_refused(bench, disk):
     statuses: list[int] = []
     over = threading.Event()
 
-    def client() -> None:
-        import httpx
+    problems: list[str] = []
 
+    def act(http: httpx.Client) -> None:
+        answer = http.post("/api/pipelines/work/start", json={"metadata": {"x": "y" * 3000}, "stages": ["fetch"]})
+        statuses.append(answer.status_code)
+        if answer.status_code == 202:
+            accepted.append(answer.content)
+            stopped = http.post(f"/api/runs/{answer.json()['run_id']}/stop")
+            statuses.append(stopped.status_code)
+            if stopped.status_code == 202:
+                accepted.append(stopped.content)
+        elif answer.status_code == 409:
+            statuses.append(http.post(f"/api/runs/{answer.json()['document']['run_id']}/stop").status_code)
+
+    def client() -> None:
         with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
             while not over.is_set():
-                answer = http.post("/api/pipelines/work/start", json={"metadata": {"x": "y" * 3000}, "stages": ["fetch"]})
-                statuses.append(answer.status_code)
-                if answer.status_code == 202:
-                    accepted.append(answer.content)
-                    stopped = http.post(f"/api/runs/{answer.json()['run_id']}/stop")
-                    statuses.append(stopped.status_code)
-                    if stopped.status_code == 202:
-                        accepted.append(stopped.content)
-                elif answer.status_code == 409:
-                    statuses.append(http.post(f"/api/runs/{answer.json()['document']['run_id']}/stop").status_code)
+                try:
+                    act(http)
+                except (httpx.HTTPError, KeyError, ValueError) as trouble:
+                    problems.append(repr(trouble))
+                    over.set()
 
     clients = [threading.Thread(target=client, daemon=True) for _ in range(4)]
     for thread in clients:
         thread.start()
     for _ in range(2):
         with server.ws() as watch:
-            watch.wait(lambda frames: len(frames) > 30)
-        stuff(disk)
-        while server.http.get("/ready").status_code == 200:
-            assert urlsplit(server.url).hostname
-        free(disk)
+            watch.wait(lambda frames: len(frames) > 30 or over.is_set())
+        with Full(disk):
+            while server.http.get("/ready").status_code == 200:
+                assert server.process.poll() is None, server.err.lines[-20:]
         while server.http.get("/ready").status_code == 503:
-            assert server.process.poll() is None
+            assert server.process.poll() is None, server.err.lines[-20:]
     over.set()
     for thread in clients:
         thread.join(PATIENCE_S)
-    assert set(statuses) <= {202, 409, 503}, set(statuses)
+    assert problems == [] and set(statuses) <= {202, 409, 503}, (problems, set(statuses))
     for content in accepted:
         document = json.loads(content)
         stored = get(server.http, f"/api/runs/{document['run_id']}/versions/{document['version']}").content

@@ -9,7 +9,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, overload
@@ -255,6 +255,22 @@ def check_pipeline(pipeline: Pipeline) -> None:
         raise DefinitionError(
             f"pipeline {pipeline.name} ({pipeline.place}) has no stage; add one with @{pipeline.name}.stage"
         )
+
+
+def check_pipelines(pipelines: Sequence[Pipeline]) -> None:
+    """Check pipelines that are to be served together.
+
+    Raises:
+        DefinitionError: One has no stage, or two have the same name.
+    """
+    places: dict[str, str] = {}
+    for pipeline in pipelines:
+        check_pipeline(pipeline)
+        if pipeline.name in places:
+            raise DefinitionError(
+                f"two pipelines are named {pipeline.name} ({places[pipeline.name]} and {pipeline.place}); rename one"
+            )
+        places[pipeline.name] = pipeline.place
 
 
 def _check_name(what: str, name: object, place: str) -> None:

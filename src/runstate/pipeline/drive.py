@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, assert_never
 
-from runstate.core.errors import InvalidValue, NotStartable, StaleAttempt, StoreUnavailable, TransitionRejected
+from runstate.core.errors import (
+    CallerError,
+    InvalidValue,
+    NotFound,
+    NotStartable,
+    StaleAttempt,
+    StoreUnavailable,
+    TransitionRejected,
+)
 from runstate.core.events import Event, RunStopped
 from runstate.core.facts import Failed
 from runstate.core.machine import Phase, is_terminal, phase_of
@@ -85,11 +94,14 @@ class Drive:
                         return
                 except StoreUnavailable:
                     await self._manager.until(lambda: self._manager.trouble is None or self._closing)
+                except NotFound:
+                    return  # it was over, and its pipeline's next run has begun
             await self._interrupt()
         except Exception as bug:
             # The top of a server task: one run's trouble must not end the others.
             log.exception("run %s cannot be driven", self._run_id, extra={"event": "drive_failed"})
-            await self.surely(not_served(f"runstate failed to drive it ({type(bug).__name__}: {bug})"))
+            with contextlib.suppress(CallerError):
+                await self.surely(not_served(f"runstate failed to drive it ({type(bug).__name__}: {bug})"))
 
     async def _advance(self) -> bool:
         """Do the next thing; return whether the run is over."""
@@ -209,7 +221,10 @@ class Drive:
 
     async def _interrupt(self) -> None:
         """Leave the run as a clean shutdown shall leave it: never running (PROTOCOL D10)."""
-        run = self._manager.pending_run(self._run_id)
+        try:
+            run = self._manager.pending_run(self._run_id)
+        except NotFound:
+            return
         if run.context.stop_requested is not None and not is_terminal(run.context.state):
             await self.surely(RunStopped())
         elif phase_of(run.context.state) is Phase.RUNNING:

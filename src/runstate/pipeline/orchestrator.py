@@ -18,7 +18,7 @@ from runstate.core.machine import is_terminal
 from runstate.core.model import Trigger, Worker
 from runstate.core.run import new_run
 from runstate.pipeline.decide import not_served, recover
-from runstate.pipeline.definition import Pipeline, check_pipeline
+from runstate.pipeline.definition import Pipeline, check_pipelines
 from runstate.pipeline.drive import Drive, Runners, Surroundings
 from runstate.pipeline.ids import run_id as make_run_id
 from runstate.pipeline.runlog import Line, RunLogs
@@ -52,10 +52,9 @@ class Orchestrator:
             on_line: Called with each log line, in the loop's thread.
 
         Raises:
-            DefinitionError: A pipeline has no stage.
+            DefinitionError: A pipeline has no stage, or two have one name.
         """
-        for pipeline in pipelines:
-            check_pipeline(pipeline)
+        check_pipelines(pipelines)
         self.manager = manager
         self.pipelines: Mapping[str, Pipeline] = {pipeline.name: pipeline for pipeline in pipelines}
         self._around = Surroundings(manager, self.pipelines, runners, clock, directory, logs, on_line)
@@ -175,7 +174,8 @@ class Orchestrator:
         """
         if self.manager.head.run(run_id) is None:
             over = await self.manager.find_run(run_id)
-            raise TransitionRejected(over.run.state, "stopped")
+            if self.manager.head.run(run_id) is None:
+                raise TransitionRejected(over.run.state, "stopped")
         ticket = self.manager.apply(run_id, StopAsked(by, reason), by=by)
         if ticket is not None:
             ticket.future.add_done_callback(

@@ -6,6 +6,7 @@ FastAPI(lifespan=app.lifespan).mount("/runstate", app)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from runstate.core.errors import RunstateError
 from runstate.engine import Engine, open_engine
-from runstate.pipeline.definition import Pipeline, check_pipeline
+from runstate.pipeline.definition import Pipeline, check_pipelines
 from runstate.pipeline.orchestrator import Orchestrator
 from runstate.server.access import LoopbackOnly
 from runstate.server.commands import Commands
@@ -39,12 +40,12 @@ class Runstate:
         Raises:
             DefinitionError: A pipeline has no stage.
         """
-        for pipeline in pipelines:
-            check_pipeline(pipeline)
+        check_pipelines(pipelines)
         self._pipelines, self._data = tuple(pipelines), Path(data)
         self._engine: Engine | None = None
         self._api: Starlette | None = None
         self._stack = AsyncExitStack()
+        self._starting = asyncio.Lock()
 
     @property
     def engine(self) -> Engine:
@@ -83,11 +84,30 @@ class Runstate:
         if scope["type"] == "lifespan":
             await self._serve_lifespan(receive, send)
             return
-        if self._api is None:
-            # Mounted in a host that does not know our lifespan: the first request starts it.
-            await self._stack.enter_async_context(self.lifespan())
-        assert self._api is not None
+        await self._ensure_running()
+        assert self._api is not None, "it runs now"
         await self._api(scope, receive, send)
+
+    async def _ensure_running(self) -> None:
+        """Start with the first request where the host application does not know our lifespan."""
+        async with self._starting:
+            if self._api is not None:
+                return
+            loop = asyncio.get_running_loop()
+            started: asyncio.Future[None] = loop.create_future()
+            # A task of its own, kept as long as we are: a request's task ends, and with it what was entered there.
+            self._life = loop.create_task(self._live(started))
+            await started
+
+    async def _live(self, started: asyncio.Future[None]) -> None:
+        try:
+            async with self.lifespan():
+                started.set_result(None)
+                await asyncio.Event().wait()
+        except RunstateError as error:
+            if started.done():
+                raise
+            started.set_exception(error)
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
