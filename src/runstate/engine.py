@@ -22,7 +22,7 @@ from runstate.pipeline.orchestrator import Orchestrator
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.pipeline.runners.child import ChildRunner
 from runstate.pipeline.runners.task import AsyncTaskRunner
-from runstate.ports import StageRunner
+from runstate.ports import Clock, StageRunner
 from runstate.state.bus import EventBus
 from runstate.state.manager import PipelineStateManager
 
@@ -56,6 +56,13 @@ class Engine:
     bus: EventBus
     lock: DirectoryLock
     logs: RunLogs
+    clock: Clock
+
+    def begin_to_end(self) -> None:
+        """End streams and waiting polls, take no commands any more, and ask running stages to stop; returns at once."""
+        self.bus.drain()
+        self.orchestrator.close()
+        self.manager.wake()
 
 
 @asynccontextmanager
@@ -99,4 +106,4 @@ async def open_engine(
             manager, pipelines, runners=runners, clock=clock, directory=data / "work", logs=logs, on_line=on_line
         )
         await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved))
-        yield Engine(manager, orchestrator, bus, lock, logs)
+        yield Engine(manager, orchestrator, bus, lock, logs, clock)

@@ -8,6 +8,7 @@
     │   ├── StaleAttempt       a fact of an attempt that is no longer the current one
     │   ├── NotStartable       a stage cannot be started (PROTOCOL D9)
     │   ├── AlreadyRunning     the pipeline has an active run (PROTOCOL C4)
+    │   ├── Conflict           the document is not the one that the caller has seen (PROTOCOL C2)
     │   ├── NotFound           no such pipeline, run or version
     │   └── Compacted          the version is below the retention floor (PROTOCOL H5)
     ├── PeerError              what arrived breaks the protocol
@@ -66,6 +67,20 @@ class AlreadyRunning(CallerError):
     def __init__(self, pipeline: str, run_id: str) -> None:
         self.pipeline, self.run_id = pipeline, run_id
         super().__init__(f"pipeline {pipeline} is already running run {run_id}; stop it or wait for its end")
+
+
+class Conflict(CallerError):
+    """The document has moved on since the caller saw it (PROTOCOL C2); nothing changed.
+
+    Attributes:
+        revision: Of the document as it is decided now; readers see it once that is durable.
+    """
+
+    code = "conflict"
+
+    def __init__(self, what: str, revision: int) -> None:
+        self.revision = revision
+        super().__init__(f"{what} has changed since the version in If-Match; look at it and try again")
 
 
 class NotFound(CallerError):

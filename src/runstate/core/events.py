@@ -107,6 +107,11 @@ class RunStopped:
     """Nothing of the run is alive any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunRetried:
+    """A person wants a run that failed or was stopped to go on from the stage that did not finish."""
+
+
 Event = (
     AttemptStarted
     | WorkerKnown
@@ -118,6 +123,7 @@ Event = (
     | AttemptFailed
     | AttemptInterrupted
     | RunFailed
+    | RunRetried
     | StopAsked
     | RunStopped
 )

@@ -21,6 +21,7 @@ from runstate.core.events import (
     MetadataChanged,
     ProgressReported,
     RunFailed,
+    RunRetried,
     RunStopped,
     StageSkipped,
     StageSucceeded,
@@ -92,7 +93,7 @@ def state_of(context: RunContext) -> State:
     return State(phase_of(context.state), context.current_stage)
 
 
-def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: PLR0915 - one arm per event: the whole law in one place
+def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: C901, PLR0912, PLR0915 - one arm per event: the whole law in one place
     """Return the run after `event`; `run` is left as it was.
 
     Raises:
@@ -161,6 +162,8 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: PLR0915 - one 
             return Run(moved, replace(ledger, interruptions=ledger.interruptions + (not clean), worker=None))
         case RunFailed(error, code):
             return Run(_end(context, Phase.FAILED, "failed", cut_text(error, MAX_ERROR_BYTES), code, now), Ledger())
+        case RunRetried():
+            return Run(_again(context), Ledger())
         case StopAsked(by, reason):
             if is_terminal(context.state):
                 check_move(context.stage_order, state_of(context), State(Phase.STOPPED, None))
@@ -246,6 +249,18 @@ def _advance(context: RunContext, stage: str, done: StageRecord, now: str) -> Ru
         return _move(finished, Phase.RUNNING, following, record, now)
     check_move(context.stage_order, state_of(context), State(Phase.SUCCESS, None))
     return replace(finished, state="success", status="idle", current_stage=None, ended_at=now)
+
+
+def _again(context: RunContext) -> RunContext:
+    """Go on with the first stage that did not finish; its attempts count on, its retries are granted again (D4)."""
+    unfinished = [name for name in context.stage_order if context.stages[name].state not in ("success", "skipped")]
+    stage = unfinished[0] if unfinished else context.stage_order[-1]
+    new = State(Phase.RETRYING, stage)
+    check_move(context.stage_order, state_of(context), new)
+    moved = _with_stage(context, stage, replace(context.stages[stage], state="retrying"))
+    return replace(
+        moved, state=new.word, status=status_of(new.word), current_stage=stage, ended_at=None, stop_requested=None
+    )
 
 
 def _end(context: RunContext, phase: Phase, stage_state: str, error: str, code: str, now: str) -> RunContext:

@@ -75,6 +75,7 @@ class Drive:
         self._run_id, self._around, self._manager = run_id, around, around.manager
         self._asked = asyncio.Event()
         self._closing = False
+        self.has_finished = False  #: Whether it saw its run over.
 
     def ask_to_stop(self) -> None:
         """End the attempt in hand: somebody's stop is committed."""
@@ -110,6 +111,7 @@ class Drive:
         action = decide(run, stages, now_ms=self._around.clock.now_ms())
         match action:
             case Finish():
+                self.has_finished = True
                 return True
             case Commit(event):
                 ticket = self._manager.apply(self._run_id, event)

@@ -24,6 +24,8 @@ from runstate.pipeline.ids import run_id as make_run_id
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.pipeline.runners.process import kill_survivor
 from runstate.ports import Clock
+from runstate.state.demands import NO_DEMANDS, Demands
+from runstate.state.durable import Ticket
 from runstate.state.manager import PipelineStateManager
 
 log = logging.getLogger("runstate.pipeline")
@@ -106,6 +108,7 @@ class Orchestrator:
         metadata: Mapping[str, Json] | None = None,
         stages: Sequence[str] | None = None,
         by: str | None = None,
+        demands: Demands = NO_DEMANDS,
     ) -> Document:
         """Start a run; return its document once version 1 is durable (PROTOCOL C1).
 
@@ -114,9 +117,11 @@ class Orchestrator:
             metadata: A JSON object of the caller's.
             stages: Run only these stages, in the pipeline's order.
             by: Who asks.
+            demands: What must hold for it, and what is kept with it.
 
         Raises:
             NotFound: No such pipeline.
+            Conflict: `demands` does not hold.
             InvalidValue: `metadata` or `stages` is not as described.
             AlreadyRunning: The pipeline has an active run (C4).
             StoreUnavailable: The journal refuses writes, or the server is about to end.
@@ -135,13 +140,10 @@ class Orchestrator:
             trigger=Trigger(kind="manual", by=by),
             now_ms=now_ms,
         )
-        ticket = self.manager.create_run(run, by=by)
+        ticket = self.manager.create_run(run, by=by, demands=demands)
         assert ticket.commit is not None and run.context.run_id is not None
         run_id = run.context.run_id
-        # Not after the await: a caller that is cancelled must not leave a run that nobody drives.
-        ticket.future.add_done_callback(
-            lambda done: None if done.cancelled() or done.exception() else self._launch(run_id)
-        )
+        self._launch_with(ticket, run_id)
         await ticket
         return next(change.document for change in ticket.commit.changes if change.document.key.kind == "run")
 
@@ -162,13 +164,43 @@ class Orchestrator:
             raise InvalidValue("stages is empty; leave it out to run all")
         return tuple(stage for stage in order if stage in wanted)
 
-    async def stop(self, run_id: str, *, by: str | None = None, reason: str | None = None) -> Document:
+    async def retry(self, run_id: str, *, by: str | None = None, demands: Demands = NO_DEMANDS) -> Document:
+        """Let a run that failed or was stopped go on from the stage that did not finish; what is finished stays so.
+
+        Raises:
+            NotFound: No such run, or its pipeline is not served here.
+            Conflict: `demands` does not hold.
+            TransitionRejected: The run is neither failed nor stopped.
+            AlreadyRunning: Its pipeline has an active run (PROTOCOL C4).
+            StoreUnavailable: The journal refuses writes, or the server is about to end.
+        """
+        if self._closing:
+            raise StoreUnavailable("the server is shutting down; retry the run when it is back")
+        kept = await self.manager.find_run(run_id)
+        if kept.run.pipeline not in self.pipelines:
+            raise NotFound(f"pipeline {kept.run.pipeline} is not served here; it only stands in the store")
+        ticket = self.manager.retry_run(kept, by=by, demands=demands)
+        self._launch_with(ticket, run_id)
+        await ticket
+        assert ticket.commit is not None
+        return ticket.commit.changes[0].document
+
+    def _launch_with(self, ticket: Ticket, run_id: str) -> None:
+        """Drive the run once its commit is durable, whatever becomes of the caller that waits for it."""
+        ticket.future.add_done_callback(
+            lambda done: None if done.cancelled() or done.exception() else self._launch(run_id)
+        )
+
+    async def stop(
+        self, run_id: str, *, by: str | None = None, reason: str | None = None, demands: Demands = NO_DEMANDS
+    ) -> Document:
         """Ask a run to stop; return its document once the request is durable (PROTOCOL C5).
 
         The run is `stopped` only later, when nothing of it is alive. Asking again changes nothing.
 
         Raises:
             NotFound: No such run.
+            Conflict: `demands` does not hold.
             TransitionRejected: The run is over.
             StoreUnavailable: The journal refuses writes now.
         """
@@ -176,7 +208,7 @@ class Orchestrator:
             over = await self.manager.find_run(run_id)
             if self.manager.head.run(run_id) is None:
                 raise TransitionRejected(over.run.state, "stopped")
-        ticket = self.manager.apply(run_id, StopAsked(by, reason), by=by)
+        ticket = self.manager.apply(run_id, StopAsked(by, reason), by=by, demands=demands)
         if ticket is not None:
             ticket.future.add_done_callback(
                 lambda done: None if done.cancelled() or done.exception() else self._ask(run_id)
@@ -214,7 +246,14 @@ class Orchestrator:
             return
         self._drives[run_id] = drive = Drive(run_id, self._around)
         task = self._group.create_task(drive.run(), name=f"run {run_id}")
-        task.add_done_callback(lambda _: self._drives.pop(run_id))
+        task.add_done_callback(lambda _: self._left(run_id))
+
+    def _left(self, run_id: str) -> None:
+        """Let a finished drive go; its run may have been retried before this."""
+        drive = self._drives.pop(run_id)
+        document = self.manager.head.run(run_id)
+        if drive.has_finished and document is not None and not is_terminal(document.run.state):
+            self._launch(run_id)
 
     def _ask(self, run_id: str) -> None:
         drive = self._drives.get(run_id)

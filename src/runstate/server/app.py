@@ -22,9 +22,10 @@ from runstate.core.errors import RunstateError
 from runstate.engine import Engine, open_engine
 from runstate.pipeline.definition import Pipeline, check_pipelines
 from runstate.pipeline.orchestrator import Orchestrator
-from runstate.server.access import LoopbackOnly
+from runstate.server.access import AccessControl, Policy, Sessions, Token
 from runstate.server.commands import Commands
 from runstate.server.dashboard_files import dashboard_routes
+from runstate.server.idempotency import IdempotencyKeys
 from runstate.server.problems import answer_error, answer_http_error
 from runstate.server.reads import Reads
 from runstate.server.stream import Streams
@@ -34,14 +35,30 @@ from runstate.state.manager import PipelineStateManager
 class Runstate:
     """Pipelines, their data directory and their API as one ASGI application."""
 
-    def __init__(self, pipelines: Sequence[Pipeline], data: str | Path = "./.runstate") -> None:
+    def __init__(
+        self,
+        pipelines: Sequence[Pipeline],
+        data: str | Path = "./.runstate",
+        *,
+        tokens: Sequence[Token] = (),
+        origins: Sequence[str] = (),
+        any_host: bool = False,
+    ) -> None:
         """Name what is served; nothing is opened before the lifespan begins.
+
+        Args:
+            pipelines: The first is the default.
+            data: The data directory; made if need be.
+            tokens: Who may come in; none: everybody on this machine.
+            origins: Pages of other servers that may use this one.
+            any_host: Whether `Host` may be any name although there are no tokens: the host application watches over it.
 
         Raises:
             DefinitionError: A pipeline has no stage.
         """
         check_pipelines(pipelines)
         self._pipelines, self._data = tuple(pipelines), Path(data)
+        self._policy = Policy(tuple(tokens), frozenset(origins), any_host)
         self._engine: Engine | None = None
         self._api: Starlette | None = None
         self._stack = AsyncExitStack()
@@ -72,11 +89,11 @@ class Runstate:
             StoreError: The data directory cannot be used.
         """
         async with open_engine(self._pipelines, self._data) as engine:
-            self._engine, self._api = engine, make_api(engine)
+            self._engine, self._api = engine, make_api(engine, self._policy)
             try:
                 yield
             finally:
-                engine.bus.drain()
+                engine.begin_to_end()
                 self._engine = self._api = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,11 +139,12 @@ class Runstate:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def make_api(engine: Engine) -> Starlette:
-    """Return the routes over an open engine."""
+def make_api(engine: Engine, policy: Policy) -> Starlette:
+    """Return the routes over an open engine, for whom `policy` lets in."""
     reads = Reads(engine.manager)
-    commands = Commands(engine.orchestrator, reads)
-    streams = Streams(engine.manager, engine.bus)
+    commands = Commands(engine.orchestrator, IdempotencyKeys(engine.manager, engine.clock))
+    streams = Streams(engine.manager, engine.bus, engine.clock)
+    sessions = Sessions(policy, engine.clock)
     api = [
         Route("/pipeline/status", reads.status),
         Route("/pipeline/start", commands.start, methods=["POST"]),
@@ -140,6 +158,8 @@ def make_api(engine: Engine) -> Starlette:
         Route("/runs/{run_id}/versions/{version}", reads.version),
         Route("/runs/{run_id}/history", reads.history),
         Route("/runs/{run_id}/stop", commands.stop, methods=["POST"]),
+        Route("/runs/{run_id}/retry", commands.retry, methods=["POST"]),
+        Route("/session", sessions.begin, methods=["POST"]),
         Route("/stream", streams.sse),
         WebSocketRoute("/ws", streams.websocket),
     ]
@@ -152,6 +172,6 @@ def make_api(engine: Engine) -> Starlette:
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(LoopbackOnly)],
+        middleware=[Middleware(AccessControl, policy=policy, clock=engine.clock)],
         exception_handlers={RunstateError: answer_error, HTTPException: answer_http_error},
     )

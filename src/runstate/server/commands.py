@@ -2,59 +2,127 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from runstate.core.canonical import Json
 from runstate.core.commit import Document
-from runstate.core.errors import AlreadyRunning
+from runstate.core.errors import AlreadyRunning, Conflict
 from runstate.pipeline.orchestrator import Orchestrator
+from runstate.server.idempotency import Command, IdempotencyKeys
 from runstate.server.problems import Problem
-from runstate.server.query import body_of, check_headers, query_of
-from runstate.server.reads import Reads
+from runstate.server.query import body_of, query_of
+from runstate.state.demands import Demands
+
+_TAG = re.compile(r'"([^"]*)"')
 
 
 class Commands:
     """The POST routes over one orchestrator."""
 
-    def __init__(self, orchestrator: Orchestrator, reads: Reads) -> None:
-        self._orchestrator, self._reads = orchestrator, reads
+    def __init__(self, orchestrator: Orchestrator, keys: IdempotencyKeys) -> None:
+        self._orchestrator, self._manager, self._keys = orchestrator, orchestrator.manager, keys
 
     async def start(self, request: Request) -> Response:
         """`POST /api/pipeline/start`, `POST /api/pipelines/{name}/start` (C1, C4)."""
-        self._orchestrator.manager.head.pipeline(request.path_params.get("name"))
-        body = await _command(request, {"metadata": dict, "stages": list, "override": bool})
-        try:
-            document = await self._orchestrator.start(
-                request.path_params.get("name"), metadata=body.get("metadata"), stages=body.get("stages")
+        name = request.path_params.get("name")
+        owner = self._manager.head.pipeline(name).key.id
+        body = await _body(request, {"metadata": dict, "stages": list, "override": bool})
+
+        async def start(demands: Demands) -> Document:
+            return await self._orchestrator.start(
+                owner, metadata=body.get("metadata"), stages=body.get("stages"), by=_who(request), demands=demands
             )
-        except AlreadyRunning as refusal:
-            running = self._orchestrator.manager.head.run(refusal.run_id)
-            raise Problem(refusal.code, str(refusal), document=running.encoded if running else None) from refusal
-        return self._accepted(document)
+
+        return await self._answer(request, body, start, lambda: self._manager.head.status(owner))
 
     async def stop(self, request: Request) -> Response:
         """`POST /api/runs/{run_id}/stop` (C1, C5)."""
-        await self._orchestrator.manager.find_run(request.path_params["run_id"])
+        await self._manager.find_run(request.path_params["run_id"])
         return await self._stop(request, request.path_params["run_id"])
 
     async def stop_current(self, request: Request) -> Response:
         """`POST /api/pipeline/stop`: the current run of the default pipeline."""
-        current = self._orchestrator.manager.head.pipeline().pipeline
+        current = self._manager.head.pipeline().pipeline
         if current.current_run_id is None:
             raise Problem("not_allowed", f"pipeline {current.pipeline} has never run; there is nothing to stop")
         return await self._stop(request, current.current_run_id)
 
     async def _stop(self, request: Request, run_id: str) -> Response:
-        body = await _command(request, {"reason": str})
-        return self._accepted(await self._orchestrator.stop(run_id, reason=body.get("reason")))
+        body = await _body(request, {"reason": str})
 
-    def _accepted(self, document: Document) -> Response:
-        headers = self._reads.headers(document) | {"Cache-Control": "no-store"}
-        return Response(document.encoded, 202, headers, "application/json")
+        async def stop(demands: Demands) -> Document:
+            return await self._orchestrator.stop(run_id, reason=body.get("reason"), by=_who(request), demands=demands)
+
+        return await self._answer(request, body, stop, lambda: self._manager.head.run(run_id))
+
+    async def retry(self, request: Request) -> Response:
+        """`POST /api/runs/{run_id}/retry` (C1, C6)."""
+        run_id = request.path_params["run_id"]
+        kept = await self._manager.find_run(run_id)
+        body = await _body(request, {})
+
+        async def retry(demands: Demands) -> Document:
+            return await self._orchestrator.retry(run_id, by=_who(request), demands=demands)
+
+        return await self._answer(request, body, retry, lambda: self._manager.head.run(run_id) or kept)
+
+    async def _answer(
+        self, request: Request, body: dict[str, Json], command: Command, current: Callable[[], Document | None]
+    ) -> Response:
+        """Run a command and answer with the document after its commit, or show why not."""
+        try:
+            document, kept = await self._keys.run(request, body, _demands(request), command)
+        except AlreadyRunning as refusal:
+            run_id = refusal.run_id
+            await self._shown(lambda: self._manager.head.run(run_id) is not None)
+            running = self._manager.head.run(run_id)
+            raise Problem(refusal.code, str(refusal), document=running.encoded if running else None) from refusal
+        except Conflict as refusal:
+            revision = refusal.revision
+            await self._shown(lambda: self._manager.head.revision >= revision)
+            there = current()
+            raise Problem(refusal.code, str(refusal), document=there.encoded if there else None) from refusal
+        if kept is not None:
+            return _accepted(bytes(kept.document), kept.digest, kept.position)
+        assert document is not None, "a command that was run has its document"
+        return _accepted(document.encoded, document.digest, str(document.position))
+
+    async def _shown(self, condition: Callable[[], bool]) -> None:
+        """Wait until what refused the command is durable: nothing else may be shown (V5)."""
+        await self._manager.until(lambda: condition() or self._manager.trouble is not None)
+        if not condition():
+            raise Problem("unavailable", f"the journal refuses writes: {self._manager.trouble}")
 
 
-async def _command(request: Request, members: dict[str, type | tuple[type, ...]]) -> dict[str, Json]:
+def _accepted(encoded: bytes, digest: str, position: str) -> Response:
+    proof = base64.b64encode(bytes.fromhex(digest.removeprefix("sha-256:"))).decode()
+    headers = {
+        "ETag": f'"{position}"',
+        "Repr-Digest": f"sha-256=:{proof}:",
+        "Runstate-Position": position,
+        "Cache-Control": "no-store",
+    }
+    return Response(encoded, 202, headers, "application/json")
+
+
+def _demands(request: Request) -> Demands:
+    header = request.headers.get("if-match")
+    if header is None or header.strip() == "*":
+        return Demands()
+    # RFC 9110 13.1.1: If-Match compares strongly, so a weak tag never matches.
+    strong = [tag for tag in header.split(",") if not tag.strip().startswith("W/")]
+    return Demands(frozenset(_TAG.findall(",".join(strong))))
+
+
+def _who(request: Request) -> str | None:
+    return getattr(request.scope.get("runstate.token"), "name", None)
+
+
+async def _body(request: Request, members: dict[str, type | tuple[type, ...]]) -> dict[str, Json]:
     query_of(request)
-    check_headers(request)
     return await body_of(request, members)

@@ -9,16 +9,13 @@ import msgspec
 from starlette.requests import HTTPConnection, Request
 
 from runstate.core.canonical import Json, decode
-from runstate.core.errors import InvalidValue
+from runstate.core.errors import InvalidValue, PeerError
+from runstate.core.position import Position
 from runstate.server.problems import Problem
 
 MAX_BODY_BYTES = 1024 * 1024  # PROTOCOL H9
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
-
-# Rules of later releases; whoever uses one must not believe that it holds.
-_LATER_QUERY = {"wait": "H3", "after": "H3", "min": "H4"}
-_LATER_HEADERS = {"if-match": "C2", "idempotency-key": "C3"}
 
 
 def query_of(request: HTTPConnection, allowed: Iterable[str] = ()) -> dict[str, str]:
@@ -31,13 +28,8 @@ def query_of(request: HTTPConnection, allowed: Iterable[str] = ()) -> dict[str, 
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in wanted:
-            rule = _LATER_QUERY.get(name)
-            why = (
-                f"is not supported yet (rule {rule})"
-                if rule
-                else f"is not known here; known: {', '.join(wanted) or 'none'}"
-            )
-            raise Problem("bad_query", f"query parameter {name} {why}")
+            known = ", ".join(wanted) or "none"
+            raise Problem("bad_query", f"query parameter {name} is not known here; known: {known}")
         if name in found:
             raise Problem("bad_query", f"query parameter {name} stands twice")
         found[name] = value
@@ -60,17 +52,18 @@ def number_of(query: dict[str, str], name: str, *, default: int, least: int, mos
     return int(text)
 
 
-def check_headers(request: Request) -> None:
-    """Refuse headers whose meaning comes in a later release.
+def position_of(query: dict[str, str], name: str) -> Position | None:
+    """Return a position from the query, None where it is missing.
 
     Raises:
-        Problem: There is one.
+        Problem: It is not a position.
     """
-    for name, rule in _LATER_HEADERS.items():
-        if name in request.headers:
-            raise Problem("bad_query", f"header {name} is not supported yet (rule {rule}); leave it out")
-    if request.method in ("GET", "HEAD") and re.search(r"(^|[,;\s])wait\s*=", request.headers.get("prefer", "")):
-        raise Problem("bad_query", "header Prefer: wait is not supported yet (rule H3); leave it out")
+    if name not in query:
+        return None
+    try:
+        return Position.parse(query[name])
+    except PeerError as exc:
+        raise Problem("bad_query", f"query parameter {name}: {exc}") from exc
 
 
 async def body_of(request: Request, members: dict[str, type | tuple[type, ...]]) -> dict[str, Json]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from collections.abc import Callable
 
 import msgspec
 from starlette.requests import Request
@@ -16,10 +17,10 @@ from runstate.core.machine import phase_of
 from runstate.core.times import format_time
 from runstate.ports import HistoryEntry, RunsFilter
 from runstate.server.problems import Problem
-from runstate.server.query import check_headers, number_of, query_of
+from runstate.server.query import number_of, position_of, query_of
+from runstate.server.waiting import OPTIONS, check_not_draining, condition_of, newer, reach
 from runstate.state.manager import PipelineStateManager
 
-_TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _STATUSES = ("idle", "running", "stopped", "error")
 _IMMUTABLE = "private, max-age=31536000, immutable"
 MAX_REVISION = 2**53 - 1
@@ -33,22 +34,34 @@ class Reads:
 
     async def status(self, request: Request) -> Response:
         """`GET /api/pipeline/status`, `GET /api/pipelines/{name}/status` (H1, D5)."""
-        _plain(request)
-        return self._document(request, self._manager.head.status(request.path_params.get("name")))
+        name = request.path_params.get("name")
+        return await self._now(request, lambda: self._manager.head.status(name))
 
     async def pipeline(self, request: Request) -> Response:
         """`GET /api/pipelines/{name}` (H1)."""
-        _plain(request)
-        return self._document(request, self._manager.head.pipeline(request.path_params["name"]))
+        name = request.path_params["name"]
+        return await self._now(request, lambda: self._manager.head.pipeline(name))
 
     async def run(self, request: Request) -> Response:
         """`GET /api/runs/{run_id}` (H1)."""
-        _plain(request)
-        return self._document(request, await self._manager.find_run(request.path_params["run_id"]))
+        kept = await self._manager.find_run(request.path_params["run_id"])
+        return await self._now(request, lambda: self._manager.head.get(kept.key) or kept)
+
+    async def _now(self, request: Request, read: Callable[[], Document]) -> Response:
+        """Answer with a document as it is, or as soon as it is newer than the reader's (H2, H3, H4)."""
+        condition = condition_of(query_of(request, OPTIONS), request.headers)
+        document = await newer(self._manager, condition, read)
+        shown = document or read()
+        headers = self.headers(shown) | {"Cache-Control": "no-cache"}
+        if condition.wait_s is not None:
+            headers["Preference-Applied"] = f"wait={condition.wait_s}"
+        if document is None:
+            return Response(None, 304, headers)
+        return Response(document.encoded, 200, headers, "application/json")
 
     async def version(self, request: Request) -> Response:
         """`GET /api/runs/{run_id}/versions/{version}` (H5)."""
-        _plain(request)
+        query_of(request)
         head = await self._manager.find_run(request.path_params["run_id"])
         text = request.path_params["version"]
         wanted = int(text) if re.fullmatch(r"[1-9][0-9]{0,15}", text) else 0
@@ -57,12 +70,15 @@ class Reads:
             document = await asyncio.to_thread(self._manager.journal.version, head.key, wanted)
         if document is None:
             raise NotFound(f"run {head.key.id} has no version {text}; its versions are 1 to {head.version}")
-        return self._document(request, document, cache_control=_IMMUTABLE)
+        headers = self.headers(document) | {"Cache-Control": _IMMUTABLE}
+        if not condition_of({}, request.headers).is_met(document):
+            return Response(None, 304, headers)
+        return Response(document.encoded, 200, headers, "application/json")
 
     async def history(self, request: Request) -> Response:
         """`GET /api/runs/{run_id}/history` (H6)."""
-        check_headers(request)
-        query = query_of(request, ("after", "limit"))
+        query = query_of(request, ("after", "limit", "min"))
+        await reach(self._manager, position_of(query, "min"))
         after = number_of(query, "after", default=0, least=0, most=MAX_REVISION)
         limit = number_of(query, "limit", default=100, least=1, most=1000)
         head = await self._manager.find_run(request.path_params["run_id"])
@@ -78,8 +94,8 @@ class Reads:
 
     async def runs(self, request: Request) -> Response:
         """`GET /api/runs` (H7)."""
-        check_headers(request)
-        query = query_of(request, ("pipeline", "status", "state", "limit", "before"))
+        query = query_of(request, ("pipeline", "status", "state", "limit", "before", "min"))
+        await reach(self._manager, position_of(query, "min"))
         if query.get("status", "idle") not in _STATUSES:
             raise Problem("bad_query", f"status {query['status']!r} is not known; use {', '.join(_STATUSES)}")
         try:
@@ -106,7 +122,7 @@ class Reads:
 
     async def pipelines(self, request: Request) -> Response:
         """`GET /api/pipelines` (H7)."""
-        _plain(request)
+        await reach(self._manager, position_of(query_of(request, ("min",)), "min"))
         head = self._manager.head
         return self._json({"position": str(head.position), "pipelines": [_raw(d) for d in head.pipelines()]})
 
@@ -118,18 +134,13 @@ class Reads:
     async def ready(self, request: Request) -> Response:
         """`GET /ready`: commits work, or why not (H10)."""
         query_of(request)
+        check_not_draining(self._manager)
         if self._manager.trouble is not None:
             raise Problem("unavailable", f"the journal refuses writes: {self._manager.trouble}")
         return _no_store({"status": "ready", "position": str(self._manager.head.position)})
 
-    def _document(self, request: Request, document: Document, *, cache_control: str = "no-cache") -> Response:
-        headers = self.headers(document) | {"Cache-Control": cache_control}
-        if _matches(request.headers.get("if-none-match"), str(document.position)):
-            return Response(None, 304, headers)
-        return Response(document.encoded, 200, headers, "application/json")
-
     def headers(self, document: Document) -> dict[str, str]:
-        """Return the headers of H2 that belong to a document."""
+        """Return the headers of H2."""
         proof = base64.b64encode(bytes.fromhex(document.digest.removeprefix("sha-256:"))).decode()
         return {
             "ETag": f'"{document.position}"',
@@ -140,19 +151,6 @@ class Reads:
     def _json(self, body: object) -> Response:
         headers = {"Runstate-Position": str(self._manager.head.position), "Cache-Control": "no-cache"}
         return Response(msgspec.json.encode(body), 200, headers, "application/json")
-
-
-def _plain(request: Request) -> None:
-    """Check a read that takes no option."""
-    check_headers(request)
-    query_of(request)
-
-
-def _matches(header: str | None, position: str) -> bool:
-    """Return whether an `If-None-Match` list names the position; weak tags match (H2)."""
-    if header is None:
-        return False
-    return header.strip() == "*" or position in _TAG.findall(header)
 
 
 def _entry(entry: HistoryEntry) -> dict[str, object]:

@@ -21,6 +21,7 @@ from runstate.core.errors import CallerError
 from runstate.engine import Engine, open_engine
 from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.runlog import Line
+from runstate.server.access import Policy
 from runstate.server.app import make_api
 
 MAX_MESSAGE_BYTES = 64 * 1024  # what a WebSocket client may send us: subscriptions are short
@@ -34,7 +35,7 @@ class PortInUse(CallerError):
 
 
 class NotAnAddress(CallerError):
-    """The host is none that a server without tokens may listen on."""
+    """The host is none that this server may listen on."""
 
 
 class _Server(uvicorn.Server):
@@ -51,6 +52,7 @@ async def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8642,
+    policy: Policy | None = None,
     on_ready: Callable[[str], None],
     on_line: Callable[[Line], None] | None = None,
 ) -> None:
@@ -59,24 +61,25 @@ async def serve(
     Args:
         pipelines: What is served; the first is the default.
         data: The data directory.
-        host: A loopback address.
+        host: An address of this machine; any but a loopback address needs tokens, or `policy.any_host`.
         port: 0 chooses a free one.
         on_ready: Called with the URL once connections are accepted.
         on_line: Called with each log line of a stage.
 
     Raises:
-        NotAnAddress: `host` is not a loopback address.
+        NotAnAddress: `host` is not an address, or it would let everybody in.
         PortInUse: Another program listens on that port.
         StoreError: The data directory cannot be used.
         DefinitionError: A pipeline has no stage.
     """
-    listener = listen(host, port)
+    policy = policy or Policy()
+    listener = listen(host, port, is_open=not policy.tokens and not policy.any_host)
     try:
         url = url_of(listener)
         async with open_engine(pipelines, data, on_line=on_line) as engine:
             engine.lock.set_url(url)
             config = uvicorn.Config(
-                make_api(engine),
+                make_api(engine, policy),
                 http="httptools",
                 ws="websockets-sansio",
                 ws_max_size=MAX_MESSAGE_BYTES,
@@ -98,8 +101,7 @@ async def serve(
 
 
 def _begin_end(server: uvicorn.Server, engine: Engine) -> None:
-    engine.bus.drain()
-    engine.orchestrator.close()
+    engine.begin_to_end()
     server.should_exit = True
 
 
@@ -109,11 +111,14 @@ async def _started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
         await asyncio.sleep(0.002)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket on a loopback address.
+def listen(host: str, port: int, *, is_open: bool = True) -> socket.socket:
+    """Return a listening socket.
+
+    Args:
+        is_open: Whether everybody who reaches it may use it; then it must be a loopback address (PROTOCOL §6).
 
     Raises:
-        NotAnAddress: `host` is not a loopback address.
+        NotAnAddress: `host` is not an address, or it would let everybody in.
         PortInUse: Another program listens there.
     """
     name = "127.0.0.1" if host == "localhost" else host.strip("[]")
@@ -121,9 +126,10 @@ def listen(host: str, port: int) -> socket.socket:
         address = ipaddress.ip_address(name)
     except ValueError:
         raise NotAnAddress(f"--host {host} is not an IP address; use 127.0.0.1") from None
-    if not address.is_loopback:
+    if is_open and not address.is_loopback:
         raise NotAnAddress(
-            f"--host {host} would open the server to other machines, which needs access tokens; they come later, use 127.0.0.1"
+            f"--host {host} would open the server to other machines: say who may use it with --token or --tokens, "
+            "or say --insecure if everybody may"
         )
     listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -6,10 +6,12 @@ What the query asks is judged before anything is streamed; a reader that takes n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
+from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -17,11 +19,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from runstate.core import sse
 from runstate.core.canonical import Json, decode
 from runstate.core.errors import InvalidValue, PeerError, RunstateError
-from runstate.core.frames import CLOSE_CODES, SnapshotReason, problem
+from runstate.core.frames import CLOSE_CODES, problem
 from runstate.core.position import Position
 from runstate.core.reader import Topics
+from runstate.ports import Clock
 from runstate.server.problems import Problem, problem_of
 from runstate.server.query import query_of
+from runstate.server.waiting import reach
 from runstate.state.bus import EventBus, Subscription, Wanted
 from runstate.state.manager import PipelineStateManager
 
@@ -32,15 +36,15 @@ OPTIONS = ("topics", "resume", "delta", "mode")
 class Streams:
     """The two streaming routes over one bus."""
 
-    def __init__(self, manager: PipelineStateManager, bus: EventBus) -> None:
-        self._manager, self._bus = manager, bus
+    def __init__(self, manager: PipelineStateManager, bus: EventBus, clock: Clock) -> None:
+        self._manager, self._bus, self._clock = manager, bus, clock
 
     async def sse(self, request: Request) -> Response:
         """`GET /api/stream`."""
         wanted = dict(query_of(request, OPTIONS))
         if "last-event-id" in request.headers:
             wanted["resume"] = request.headers["last-event-id"]  # F7: the browser's own reconnect knows better
-        return SseResponse(self._bus, self._manager, await self._judge(wanted))
+        return SseResponse(self._bus, self._manager, await self._judge(wanted), self._clock)
 
     async def websocket(self, socket: WebSocket) -> None:
         """`WS /api/ws`."""
@@ -51,12 +55,11 @@ class Streams:
             return
         await socket.accept()
         with self._bus.subscribe(self._manager, wanted) as subscription:
-            async with asyncio.TaskGroup() as group:
-                receiving = group.create_task(self._receive(socket, subscription))
-                sending = group.create_task(_send(socket, subscription))
-                await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
-                receiving.cancel()
-                sending.cancel()
+            await _until_one_ends(
+                self._receive(socket, subscription),
+                _send(socket, subscription),
+                _expire(socket, subscription, self._clock),
+            )
 
     async def _receive(self, socket: WebSocket, subscription: Subscription) -> None:
         while True:
@@ -81,35 +84,51 @@ class Streams:
         unknown = sorted(message.keys() - {"type", *OPTIONS})
         if unknown:
             raise Problem("bad_query", f"subscribe has the unknown member {unknown[0]!r}; known: {', '.join(OPTIONS)}")
+        topics = message.get("topics")
+        if isinstance(topics, list) and all(isinstance(topic, str) for topic in topics):
+            message["topics"] = ",".join(topics)
         wanted = await self._judge({name: value for name, value in message.items() if name != "type"})
-        return replace(wanted, reason="subscribe") if wanted.reason == "initial" else wanted
+        return replace(wanted, reason="subscribe")
 
-    async def _judge(self, wanted: Mapping[str, Json]) -> Wanted:
-        for name, value in wanted.items():
+    async def _judge(self, asked: Mapping[str, Json]) -> Wanted:
+        """Return what a reader asks for, checked; waits a little for a position that others have seen (F6)."""
+        for name, value in asked.items():
             if not isinstance(value, str) and not (name == "delta" and value in (0, 1)):
                 raise Problem("bad_query", f"{name} is of the wrong type; text is needed")
-        if wanted.get("mode", "latest") != "latest":
-            later = wanted["mode"] == "every"
-            raise Problem(
-                "bad_query", "mode=every is not supported yet (rule F8)" if later else "mode is latest or every"
-            )
-        if str(wanted.get("delta", "0")) not in ("0", "False"):
-            raise Problem(
-                "bad_query",
-                "delta=1 is not supported yet (rule F9)" if str(wanted["delta"]) == "1" else "delta is 0 or 1",
-            )
-        reason: SnapshotReason = "initial"
+        mode, delta = asked.get("mode", "latest"), asked.get("delta", "0")
+        if mode not in ("latest", "every"):
+            raise Problem("bad_query", f"mode {mode!r} is not known; use latest or every")
+        if delta not in ("0", "1", 0, 1):
+            raise Problem("bad_query", f"delta {delta!r} is not known; use 0 or 1")
         try:
-            topics = Topics.parse(wanted.get("topics"))
-            if "resume" in wanted:
-                Position.parse(wanted["resume"])
-                reason = "compacted"  # resuming (F6) comes in a later release; until then a resume starts anew
+            topics = Topics.parse(asked.get("topics"))
+            resume = Position.parse(asked["resume"]) if "resume" in asked else None
         except PeerError as exc:
             raise Problem("bad_query", str(exc)) from exc
         for name in sorted(topics.pipelines):
             self._manager.head.pipeline(name)
         named = [await self._manager.find_run(run_id) for run_id in sorted(topics.runs)]
-        return Wanted(topics, kept=tuple(named), reason=reason)
+        with contextlib.suppress(Problem):
+            await reach(self._manager, resume)  # else the stream says `bye behind`, or `bye drain`
+        return Wanted(topics, resume, delta=delta in ("1", 1), mode=mode, kept=tuple(named))
+
+
+async def _expire(connection: HTTPConnection, subscription: Subscription, clock: Clock) -> None:
+    """End the stream with `bye auth` when the token that opened it expires (PROTOCOL §6)."""
+    token = connection.scope.get("runstate.token")
+    if token is not None and token.expires_ms is not None:
+        while token.is_valid(clock.now_ms()):  # noqa: ASYNC110 - the wall clock may be set meanwhile
+            await asyncio.sleep(min((token.expires_ms - clock.now_ms()) / 1000, 60.0))
+        subscription.end("auth")
+    await asyncio.Event().wait()
+
+
+async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(piece) for piece in work]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
 
 async def _send(socket: WebSocket, subscription: Subscription) -> None:
@@ -129,11 +148,11 @@ async def _send(socket: WebSocket, subscription: Subscription) -> None:
 class SseResponse(Response):
     """An endless `text/event-stream` of one subscription's frames."""
 
-    def __init__(self, bus: EventBus, manager: PipelineStateManager, wanted: Wanted) -> None:
+    def __init__(self, bus: EventBus, manager: PipelineStateManager, wanted: Wanted, clock: Clock) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(None, 200, headers, "text/event-stream")
         del self.headers["content-length"]
-        self._bus, self._manager, self._wanted = bus, manager, wanted
+        self._bus, self._manager, self._wanted, self._clock = bus, manager, wanted, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the reader or the server leaves."""
@@ -142,12 +161,11 @@ class SseResponse(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         with self._bus.subscribe(self._manager, self._wanted) as subscription:
-            async with asyncio.TaskGroup() as group:
-                gone = group.create_task(_disconnected(receive))
-                sending = group.create_task(_send_events(send, subscription))
-                await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
-                gone.cancel()
-                sending.cancel()
+            await _until_one_ends(
+                _disconnected(receive),
+                _send_events(send, subscription),
+                _expire(HTTPConnection(scope), subscription, self._clock),
+            )
 
 
 async def _disconnected(receive: Receive) -> None:

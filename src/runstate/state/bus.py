@@ -197,7 +197,7 @@ class EventBus:
         self._clock = clock
         self._recent = Recent()
         self._subscriptions: set[Subscription] = set()
-        self._draining = False
+        self.is_draining = False  #: Whether the server is about to end.
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -207,7 +207,7 @@ class EventBus:
         """Register a reader for as long as the block lasts."""
         subscription = Subscription(source, self._recent, wanted or Wanted(), self._clock)
         self._subscriptions.add(subscription)
-        if self._draining:
+        if self.is_draining:
             subscription.end("drain")
         try:
             yield subscription
@@ -223,6 +223,6 @@ class EventBus:
 
     def drain(self) -> None:
         """End every stream with `bye drain`, now and from now on."""
-        self._draining = True
+        self.is_draining = True
         for subscription in self._subscriptions:
             subscription.end("drain")

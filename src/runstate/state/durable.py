@@ -113,6 +113,11 @@ class Durability:
         while not condition():
             await self._changed.wait()
 
+    def wake(self) -> None:
+        """Let everybody who waits look again at once: something else than the journal has changed."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
     def check(self) -> None:
         """Check that commits are taken.
 
@@ -156,8 +161,7 @@ class Durability:
                 self._fail(error)
             case Reopened(opened, missed):
                 self._resume(opened, missed)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self.wake()
 
     def _fail(self, error: StoreError) -> None:
         if self.trouble is None:

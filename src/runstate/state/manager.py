@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from runstate.core.canonical import FrozenJson
 from runstate.core.commit import Commit, Document, Key, Note, key_of, make_change
 from runstate.core.errors import AlreadyRunning, InvalidValue, NotFound, StoreError
-from runstate.core.events import Event
+from runstate.core.events import Event, RunRetried
 from runstate.core.machine import is_terminal
 from runstate.core.model import (
     Ledger,
@@ -35,6 +35,7 @@ from runstate.core.position import Position
 from runstate.core.run import Run, reserve_of, step, with_short_texts
 from runstate.ports import Clock, Journal, Opened
 from runstate.state.bus import EventBus
+from runstate.state.demands import ANSWER, NO_DEMANDS, Demands, MakeAnswer
 from runstate.state.durable import Durability, MakeWriter, Ticket
 from runstate.state.head import Head
 from runstate.state.writer import Append, JournalWriter
@@ -134,6 +135,10 @@ class PipelineStateManager:
         """Wait until `condition` holds; it is asked again after each of the journal's answers."""
         await self._durability.until(condition)
 
+    def wake(self) -> None:
+        """Let everybody who waits in `until` look again at once."""
+        self._durability.wake()
+
     # Writing: decided on the pending documents, in the loop's thread; durable when the ticket is done.
 
     def pending_run(self, run_id: str) -> Run:
@@ -160,10 +165,11 @@ class PipelineStateManager:
                 changed.append(replace(old.pipeline, stage_order=tuple(stages)))
         return self._commit(changed, cause={"event": "pipelines_defined", "by": None}) if changed else None
 
-    def create_run(self, run: Run, *, by: str | None) -> Ticket:
+    def create_run(self, run: Run, *, by: str | None, demands: Demands = NO_DEMANDS) -> Ticket:
         """Commit version 1 of a run and make it its pipeline's current one, in one commit (PROTOCOL D8).
 
         Raises:
+            Conflict: `demands` expects another version of the pipeline or its current run; nothing changes.
             NotFound: No such pipeline.
             AlreadyRunning: The pipeline has an active run (C4); nothing changes.
             StoreUnavailable: The journal refuses writes now.
@@ -173,18 +179,61 @@ class PipelineStateManager:
         owner = self._pending_document(Key("pipeline", context.pipeline))
         if owner is None:
             raise NotFound(f"there is no pipeline {context.pipeline}; GET /api/pipelines lists those that are")
-        current = owner.pipeline.current_run_id
-        if current is not None and not is_terminal(self.pending_run(current).context.state):
-            raise AlreadyRunning(context.pipeline, current)
+        current = self._current_run(owner)
+        demands.check(f"pipeline {context.pipeline}", owner, current)
+        if current is not None and not is_terminal(current.run.state):
+            raise AlreadyRunning(context.pipeline, current.key.id)
         moved = replace(owner.pipeline, current_run_id=context.run_id)
-        return self._commit(
-            [context, moved], cause={"event": "run_created", "by": by}, reserve=reserve_bytes(len(context.stage_order))
-        )
+        reserve = reserve_bytes(len(context.stage_order))
+        cause = {"event": "run_created", "by": by}
+        return self._commit([context, moved], cause=cause, reserve=reserve, answer=demands.answer)
 
-    def apply(self, run_id: str, event: Event, *, by: str | None = None) -> Ticket | None:
+    def retry_run(self, kept: Document, *, by: str | None, demands: Demands = NO_DEMANDS) -> Ticket:
+        """Commit that a run goes on from the stage that did not finish, and make it its pipeline's current one.
+
+        Args:
+            kept: The run as `find_run` gave it; it may be one that only the journal has.
+
+        Raises:
+            Conflict: `demands` expects another version of the run; nothing changes.
+            TransitionRejected: The run is neither failed nor stopped.
+            AlreadyRunning: The pipeline has an active run (C4); nothing changes.
+            StoreUnavailable: The journal refuses writes now.
+        """
+        document = self._pending_document(kept.key) or kept
+        demands.check(f"run {kept.key.id}", document)
+        new = step(Run(document.run, Ledger()), RunRetried(), now_ms=self._clock.now_ms())
+        owner = self._pending_document(Key("pipeline", document.run.pipeline))
+        assert owner is not None, "a run's pipeline is in the store"
+        current = self._current_run(owner)
+        if current is not None and current.key != kept.key and not is_terminal(current.run.state):
+            raise AlreadyRunning(document.run.pipeline, current.key.id)
+        values: list[Value] = [new.context]
+        if owner.pipeline.current_run_id != kept.key.id:
+            values.append(replace(owner.pipeline, current_run_id=kept.key.id))
+        self._pending.setdefault(kept.key, document)  # what its next version follows
+        return self._commit(values, cause={"event": "run_retried", "by": by}, answer=demands.answer)
+
+    def keep(self, note: Note) -> Ticket:
+        """Make a note durable that belongs to no commit.
+
+        Raises:
+            StoreUnavailable: The journal refuses writes now.
+        """
+        return self._enqueue(Append(None, (note,)))
+
+    @property
+    def answers(self) -> Mapping[str, bytes]:
+        """The kept answers of commands by id, as decided; each is durable once its commit is (PROTOCOL C3)."""
+        return self._answers
+
+    def apply(
+        self, run_id: str, event: Event, *, by: str | None = None, demands: Demands = NO_DEMANDS
+    ) -> Ticket | None:
         """Commit what `event` makes of a run. None: it changes nothing.
 
         Raises:
+            Conflict: `demands` expects another version of the run; nothing changes.
             NotFound: The run is neither active nor current.
             TransitionRejected: The state machine has no such move; nothing changes.
             StaleAttempt: The event is of an old attempt; nothing changes.
@@ -192,6 +241,7 @@ class PipelineStateManager:
             StoreUnavailable: The journal refuses writes now.
         """
         old = self.pending_run(run_id)
+        demands.check(f"run {run_id}", self._pending_document(Key("run", run_id)))
         new = step(old, event, now_ms=self._clock.now_ms())
         over = is_terminal(new.context.state)
         notes: tuple[Note, ...] = ()
@@ -203,15 +253,20 @@ class PipelineStateManager:
         cause = {"event": _event_word(event), "by": by} | details
         reserve = reserve_of(event, len(new.context.stage_order))
         try:
-            return self._commit([new.context], cause=cause, notes=notes, reserve=reserve)
+            return self._commit([new.context], cause=cause, notes=notes, reserve=reserve, answer=demands.answer)
         except InvalidValue:
             if reserve:
                 raise
             # This must fit: room was kept for it, but texts in full may be larger than that.
-            return self._commit([with_short_texts(new.context)], cause=cause, notes=notes)
+            short = with_short_texts(new.context)
+            return self._commit([short], cause=cause, notes=notes, answer=demands.answer)
 
     def _pending_document(self, key: Key) -> Document | None:
         return self._pending.get(key) or self.head.get(key)
+
+    def _current_run(self, owner: Document) -> Document | None:
+        run_id = owner.pipeline.current_run_id
+        return None if run_id is None else self._pending_document(Key("run", run_id))
 
     def _commit(
         self,
@@ -220,6 +275,7 @@ class PipelineStateManager:
         cause: Mapping[str, Any],
         notes: tuple[Note, ...] = (),
         reserve: int = 0,
+        answer: MakeAnswer | None = None,
     ) -> Ticket:
         at_ms = self._clock.now_ms()
         position = Position(self.head.epoch, self._pending_revision + 1)
@@ -233,6 +289,8 @@ class PipelineStateManager:
             )
             for value in values
         )
+        if answer is not None:
+            notes = (*notes, answer(changes[0].document))
         return self._enqueue(Append(Commit(position, at_ms, FrozenJson(cause), changes, notes)))
 
     def _enqueue(self, work: Append) -> Ticket:
@@ -241,11 +299,18 @@ class PipelineStateManager:
             self._pending_revision = work.commit.position.revision
             self._pending |= {change.document.key: change.document for change in work.commit.changes}
         for note in work.all_notes:
-            if note.value is None:
-                self._ledgers.pop(note.id, None)
-            else:
-                self._ledgers[note.id] = decode_ledger(note.value)
+            self._take_note(note)
         return ticket
+
+    def _take_note(self, note: Note) -> None:
+        if note.kind == LEDGER:
+            self._ledgers.pop(note.id, None)
+            if note.value is not None:
+                self._ledgers[note.id] = decode_ledger(note.value)
+        elif note.kind == ANSWER:
+            self._answers.pop(note.id, None)
+            if note.value is not None:
+                self._answers[note.id] = note.value
 
     # What the journal's answers mean (`state/durable.py`).
 
@@ -268,7 +333,10 @@ class PipelineStateManager:
         """Take what the journal holds as what is: nothing is pending."""
         self._pending: dict[Key, Document] = {}
         self._pending_revision = opened.revision
-        self._ledgers = {n.id: decode_ledger(n.value) for n in opened.notes if n.kind == LEDGER and n.value is not None}
+        self._ledgers: dict[str, Ledger] = {}
+        self._answers: dict[str, bytes] = {}
+        for note in opened.notes:
+            self._take_note(note)
 
 
 def _event_word(event: Event) -> str:
