@@ -10,6 +10,8 @@ import os
 import random
 import shlex
 import shutil
+import subprocess
+import sys
 import zlib
 from collections.abc import Generator
 
@@ -65,13 +67,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def chromium() -> str:
     """Return the path of a Chromium for Playwright's `executable_path`.
 
-    Skips the test where there is none, except with CI=true: then it fails.
+    Skips the test where there is none or Playwright does not work, except with CI=true: then it fails.
     """
-    for name in BROWSERS:
-        if (path := shutil.which(name)) is not None:
-            return path
+    driver = subprocess.run(
+        [sys.executable, "-m", "playwright", "--version"], capture_output=True, text=True, check=False
+    )
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if driver.returncode == 0 and path is not None:
+        return path
     why = (
         f"needs a browser, and none of {', '.join(BROWSERS)} is on PATH; install one (Debian: apt-get install chromium)"
+        if path is None
+        else f"needs Playwright, which does not start: {driver.stderr.strip()}"
     )
     if CI:
         pytest.fail(why, pytrace=False)

@@ -14,6 +14,8 @@ from runstate.core.commit import Change, Commit, Document, Key, Note
 from runstate.core.facts import Fact, Outcome
 from runstate.core.model import Worker
 
+COMMITS_AT_ONCE = 1000  # what a reader that catches up holds in memory, unless it asks for more
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -68,10 +70,30 @@ class History:
     entries: tuple[HistoryEntry, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which versions may go: those that one of these gives up. A document's head always stays, so no run is deleted."""
+
+    keep_versions: int | None = None  #: The latest so many of each document stay, at least 1; None gives up none.
+    before_ms: int | None = None  #: What was committed before this wall time goes; None gives up none.
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What one turn of compaction did."""
+
+    versions: int  #: So many went for good.
+    commits: int  #: So many went because nothing of them was left.
+    damaged: int  #: Documents that were left alone because they do not verify.
+    floor: int  #: Of the whole log: only after this revision has every commit all of its versions.
+    next: int | None  #: `after` of the next turn; None when this pass has seen every document.
+
+
 class Journal(Protocol):
     """The durable order of commits. One process writes; calls come from threads, never from the event loop.
 
-    `append`, `probe`, `reopen` and `close` come from one writer thread; the reads may come from others at the same time.
+    `append`, `probe`, `compact`, `reopen` and `close` come from one writer thread; the reads may come from others at the
+    same time.
     """
 
     def append(self, commits: Sequence[Commit], notes: Sequence[Note] = ()) -> None:
@@ -110,13 +132,28 @@ class Journal(Protocol):
         """
 
     def history(self, key: Key, *, after: int, limit: int) -> History | None:
-        """Return up to `limit` versions above `after` in order, None if there is no such document."""
+        """Return up to `limit` versions above `after` in order, from the floor on; None if there is no such document."""
 
     def runs(self, wanted: RunsFilter) -> Cut:
         """Return the runs of one consistent cut, newest first."""
 
-    def commits_after(self, revision: int) -> Sequence[Commit]:
-        """Return every commit after `revision`, in order, with full documents (notes left out)."""
+    def commits_after(self, revision: int, limit: int | None = COMMITS_AT_ONCE) -> Sequence[Commit]:
+        """Return the first `limit` commits after `revision` (None: all), in order, with full documents, without notes.
+
+        Raises:
+            Compacted: Some version of them is gone: `revision` is below the log's floor.
+        """
+
+    def compact(self, retention: Retention, *, after: int, limit: int) -> Compaction:
+        """Remove at most `limit` of the versions that `retention` gives up, durably, as one turn of a pass.
+
+        A pass begins with `after` 0 and goes on with `next` of the turn before; between turns anything may happen, also
+        the end of the process: a new pass finds what is left. What stays, stays byte for byte; each document keeps an
+        unbroken row of versions from its floor to its head.
+
+        Raises:
+            StoreUnavailable: It may or may not be done; only `reopen` tells.
+        """
 
 
 class Clock(Protocol):
@@ -176,9 +213,11 @@ class StageRunner(Protocol):
 
 
 __all__ = [
+    "COMMITS_AT_ONCE",
     "Attempt",
     "Change",
     "Clock",
+    "Compaction",
     "Cut",
     "Document",
     "Fact",
@@ -190,6 +229,7 @@ __all__ = [
     "Opened",
     "Outcome",
     "Report",
+    "Retention",
     "RunsFilter",
     "StageRunner",
     "StageTask",

@@ -261,6 +261,8 @@ def judge_change(change: Mapping, encoded: bytes) -> dict:
 
 def judge_stream(frames: list[Frame], *, sse: bool = False) -> dict[tuple[str, int], bytes]:
     """Check a stream from hello to its last frame (F1–F5, F7); return run bytes by id and version."""
+    if not frames:
+        return {}  # the server died before it said a word
     assert frames[0].value["type"] == "hello"
     hello = frames[0].value
     assert hello.keys() == {"type", "protocol", "server", "epoch", "position", "heartbeat_ms"} and hello["protocol"] == 1

@@ -100,9 +100,11 @@ class Puppets:
             self._all.append(puppet)
             self._begun.put(puppet)
 
-    def next(self, stage: str | None = None, *, attempt: int | None = None) -> Puppet:
-        """Wait for the next stage that begins; it must be the one that is named."""
+    def next(self, stage: str | None = None, *, attempt: int | None = None, run_id: str | None = None) -> Puppet:
+        """Wait for the next stage that begins (with `run_id`: of that run); it must be the one that is named."""
         puppet = self._begun.get(timeout=PATIENCE_S)
+        while run_id not in (None, puppet.run_id):
+            puppet = self._begun.get(timeout=PATIENCE_S)
         assert stage in (None, puppet.stage), f"{stage} was expected, {puppet.stage} began"
         assert attempt in (None, puppet.attempt), f"attempt {attempt} of {stage} was expected, not {puppet.attempt}"
         return puppet

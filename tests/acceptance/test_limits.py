@@ -24,9 +24,14 @@ other.stage(name="fetch")(puppet.task)
 GAPS = (0, 60, 300, 9000)
 
 
+@pytest.fixture(scope="module")
+def server(shared_bench):
+    return shared_bench.serve(PIPELINES)
+
+
 @pytest.fixture
-def server(bench):
-    return bench.serve(PIPELINES)
+def bench(shared_bench):
+    return shared_bench
 
 
 def fill(server, gap: int) -> dict:
@@ -53,10 +58,7 @@ def check_alive(server, bench) -> None:
     assert server.process.poll() is None, server.err.lines[-20:]
     assert server.http.get("/ready").status_code == 200
     run_id = server.start_run("other")["run_id"]
-    while True:
-        puppet = bench.puppets.next()
-        if puppet.run_id == run_id:
-            break
+    puppet = bench.puppets.next(run_id=run_id)
     puppet.do("ctx.progress(1)")
     puppet.returns()
     assert server.wait_over(run_id)["state"] == "success"
@@ -71,7 +73,7 @@ def test_a_run_whose_document_has_no_room_ends(server, bench, gap):
         while watch.wait_document(lambda document: document["state"] in ("failed", "running_fetch"))["state"] != "failed":
             if server.run(first["run_id"])["state"] == "failed":
                 break
-            bench.puppets.next("fetch").raises("ValueError('y' * 8000)")
+            bench.puppets.next("fetch", run_id=first["run_id"]).raises("ValueError('y' * 8000)")
     check_alive(server, bench)
 
 

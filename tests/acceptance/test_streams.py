@@ -118,22 +118,28 @@ def test_silence_is_told_from_death(bench):
 
 @pytest.mark.rule("F6", "F7")
 @pytest.mark.parametrize("how", ["resume", "Last-Event-ID", "websocket"])
-def test_a_resume_is_answered_by_a_snapshot_for_now(bench, how):
-    """Until resuming is there, a good resume position gets a whole snapshot with reason `compacted`."""
+def test_a_good_resume_gets_what_came_after_it_and_no_snapshot(bench, how):
+    """The first transition begins at the resume position and carries what changed since, in full."""
     server = bench.serve(PIPELINES)
-    first = server.ws()
-    position = first.wait_type("snapshot")["position"]
+    position = server.ws().wait_type("snapshot")["position"]
+    run = server.start_run("work", stages=["fetch"])
+    bench.puppets.next("fetch").returns()
+    server.wait_over(run["run_id"])
     if how == "Last-Event-ID":
         watch = server.sse(headers={"Last-Event-ID": position})
     elif how == "resume":
         watch = server.sse(f"?resume={position}")
     else:
         watch = server.ws(f"?resume={position}&delta=0&mode=latest&topics=*")
-    assert watch.wait_type("snapshot")["reason"] == "compacted"
+    transition = watch.wait_type("transition")
+    assert [frame.value["type"] for frame in watch.frames[:2]] == ["hello", "transition"]
+    assert transition["from"] == position
+    assert {change["kind"] for change in transition["changes"]} == {"run", "pipeline"}
+    assert all("base" not in change["data"] for change in transition["changes"])
 
 
 BAD_QUERIES = {
-    "topics=all": 400, "topics=": 400, "topics=run:": 400, "delta=1": 400, "mode=every": 400, "resume=x": 400, "x=1": 400,
+    "topics=all": 400, "topics=": 400, "topics=run:": 400, "delta=2": 400, "mode=first": 400, "resume=x": 400, "x=1": 400,
     "topics=*&topics=*": 400, "topics=pipeline:nobody": 404, "topics=run:none": 404, "topics=pipeline:work,run:none": 404,
 }  # fmt: skip
 
@@ -166,8 +172,8 @@ BAD_MESSAGES = [
     "", "x", "{", "[]", "null", "1", '"subscribe"', "{}", '{"type": 1}', '{"type": "unsubscribe"}', '{"type": ["subscribe"]}',
     '{"type": "subscribe", "topics": "all"}', '{"type": "subscribe", "topics": ""}', '{"type": "subscribe", "topics": ["*"]}',
     '{"type": "subscribe", "topics": null}', '{"type": "subscribe", "topics": 5}', '{"type": "subscribe", "topics": "pipeline:nobody"}',
-    '{"type": "subscribe", "topics": "run:none"}', '{"type": "subscribe", "delta": 1}', '{"type": "subscribe", "delta": true}',
-    '{"type": "subscribe", "delta": "1"}', '{"type": "subscribe", "mode": "every"}', '{"type": "subscribe", "mode": null}',
+    '{"type": "subscribe", "topics": "run:none"}', '{"type": "subscribe", "delta": 2}', '{"type": "subscribe", "delta": true}',
+    '{"type": "subscribe", "delta": "yes"}', '{"type": "subscribe", "mode": "each"}', '{"type": "subscribe", "mode": null}',
     '{"type": "subscribe", "resume": "x"}', '{"type": "subscribe", "resume": 7}', '{"type": "subscribe", "color": "red"}',
     '{"type": "subscribe", "topics": "\\ud800"}', '{"type": "subscribe", "topics": "run:\\ud800"}', '{"\\udfff": 1}',
     '{"type": "subscribe", "topics": "run:' + "x" * 60_000 + '"}', "[" * 30_000, '{"a":' * 10_000, "\u2028", "\0",

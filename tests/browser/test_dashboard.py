@@ -141,6 +141,19 @@ def test_a_server_that_dies_and_comes_back(bench, dashboard):
     assert dashboard.document() == server.http.get("/api/pipeline/status").json()
 
 
+def test_a_network_without_websockets(bench, dashboard):
+    """Where a proxy closes each WebSocket the page follows by server-sent events, and shows the same."""
+    server = bench.serve(PIPELINES)
+    dashboard.page.route_web_socket(re.compile(r"/api/ws"), lambda socket: socket.close())
+    dashboard.open(server.url)
+    expect(dashboard.badge).to_have_attribute("title", "over sse")
+
+    dashboard.start.click()
+    bench.puppets.next("translator")
+    dashboard.shows("running_translator")
+    agrees(dashboard, server)
+
+
 def test_another_reader_was_faster(bench, dashboard):
     """A start that loses against another one says so in a sentence, and the page shows the winner's run."""
     server = bench.serve(PIPELINES)

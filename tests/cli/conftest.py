@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.terminal import PIPELINES, Server
+from tests.cli.terminal import PIPELINES, Server, caller
 
 
 @pytest.fixture
@@ -22,6 +22,4 @@ def server(home):
 @pytest.fixture
 def call(server, home):
     """Calls a client command on the server."""
-    from tests.cli.terminal import runstate
-
-    return lambda *words: runstate(*words, cwd=home, RUNSTATE_URL=server.url)
+    return caller(server, home)

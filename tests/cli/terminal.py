@@ -169,4 +169,13 @@ class Server(Program):
 
     def __init__(self, *words: object, cwd: Path, **more: str) -> None:
         super().__init__("serve", *words, "--port", "0", cwd=cwd, **more)
-        self.url = self.out.until("runstate is serving").split()[-1]
+        try:
+            self.url = self.out.until("runstate is serving").split()[-1]
+        except AssertionError:
+            self.kill()
+            raise AssertionError(f"the server did not start: {self.err.lines}") from None
+
+
+def caller(server: Server, home: Path):
+    """Return a function that calls a client command on `server`."""
+    return lambda *words: runstate(*words, cwd=home, RUNSTATE_URL=server.url)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runstate.core.errors import StoreError, StoreInUse, StoreUnavailable
 from runstate.journal.lock import DirectoryLock
+from runstate.ports import Retention
 from runstate.testing.commits import Author, make_pipeline, make_progress_run, make_run
 from tests.journal.worlds import NOW_MS, open_store
 
@@ -46,6 +47,20 @@ def append_for_ever(directory: Path) -> None:
         first = author.revision
         journal.append([author.commit(make_progress_run("r1", first + step)) for step in range(BATCH)])
         report(author.revision)
+
+
+def compact_for_ever(directory: Path) -> None:
+    """Append and compact in turns and report each floor once it is durable, until killed."""
+    journal, opened = open_store(directory)
+    author = Author(opened.epoch, revision=opened.revision)
+    author.heads = {document.key: document for document in opened.documents}
+    following = 0
+    while True:
+        first = author.revision
+        journal.append([author.commit(make_progress_run(f"r{(first + n) % 3}", first + n + 1)) for n in range(80)])
+        turn = journal.compact(Retention(keep_versions=20), after=following or 0, limit=30)
+        following = turn.next
+        report(turn.floor)
 
 
 def append_on_a_full_disk(directory: Path, limit_bytes: int) -> None:
@@ -121,6 +136,7 @@ def hold(directory: Path) -> None:
 
 CHILDREN = {
     "append-for-ever": append_for_ever,
+    "compact-for-ever": compact_for_ever,
     "append-on-a-full-disk": append_on_a_full_disk,
     "open-as-nobody": open_as_nobody,
     "contend": contend,

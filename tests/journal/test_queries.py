@@ -10,9 +10,10 @@ import pytest
 
 from runstate.core.commit import Key
 from runstate.journal import sqlite_read
-from runstate.journal.sqlite_open import _open_documents
-from runstate.ports import RunsFilter
-from tests.journal.worlds import fill, open_store
+from runstate.journal.sqlite_compact import compact
+from runstate.journal.sqlite_open import open_documents
+from runstate.ports import Retention, RunsFilter
+from tests.journal.worlds import NOW_MS, fill, open_store
 
 
 def filters():
@@ -27,8 +28,10 @@ QUESTIONS = [
     lambda db: sqlite_read.head(db, Key("run", "r1")),
     lambda db: sqlite_read.version(db, Key("run", "r1"), 2),
     lambda db: sqlite_read.history(db, Key("run", "r1"), 0, 10),
-    lambda db: sqlite_read.commits_after(db, 1),
-    _open_documents,
+    lambda db: sqlite_read.commits_after(db, 1, 10),
+    lambda db: list(sqlite_read.commits_of(db, Key("run", "r1"))),
+    lambda db: compact(db, Retention(keep_versions=1, before_ms=NOW_MS * 2), after=0, limit=10),
+    open_documents,
 ]
 
 

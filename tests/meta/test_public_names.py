@@ -44,6 +44,7 @@ def test_importing_runstate_loads_nothing_heavy():
 
 
 def test_importing_runstate_takes_less_than_150_ms():
-    timed = "import time; start = time.perf_counter(); import runstate; print(time.perf_counter() - start)"
+    # The processor's time, since other tests run at the same time.
+    timed = "import time; start = time.process_time(); import runstate; print(time.process_time() - start)"
 
     assert min(float(python(timed)) for _ in range(7)) < 0.150

@@ -7,8 +7,9 @@ docs/protocol.md has each rule as an item that begins with its number in bold (`
     | V1 | `tests/journal/test_epoch.py` `web/packages/client/test/replica.test.ts` |
     | F9 | later |
 
-A Python file named there has a test with `@pytest.mark.rule("V1")`; another file has the number in its text. A rule that
-is `later` has no test anywhere.
+A Python file named there has a test with `@pytest.mark.rule("V1")`; another file, such as a test in TypeScript or a case
+in `conformance/`, has the number in its text. A rule that is `later` has no marked test. When the table is not right, the
+failing test prints the rows to paste.
 """
 
 from __future__ import annotations
@@ -47,6 +48,18 @@ def marked(source: str) -> set[str]:
     }
 
 
+def holders() -> dict[str, list[str]]:
+    """Return the files that hold each rule, by the marks of Python tests and the `rule` members of conformance cases."""
+    found: dict[str, list[str]] = {}
+    for path in files(".py", under="tests/"):
+        for rule in marked(path.read_text()):
+            found.setdefault(rule, []).append(place(path))
+    for path in files(".json", under="conformance/"):
+        for rule in set(re.findall(rf'"rule": "({NUMBER})"', path.read_text())):
+            found.setdefault(rule, []).append(place(path))
+    return found
+
+
 def test_every_cited_rule_exists():
     known = rules()
     unknown = [
@@ -61,7 +74,12 @@ def test_every_cited_rule_exists():
 
 
 def test_every_rule_stands_in_the_table_once():
-    assert sorted(rule for rule, _ in table()) == sorted(rules() or [])
+    known = sorted(rules() or [], key=lambda rule: (rule[0], int(rule[1:])))
+    listed = [rule for rule, _ in table()]
+    held = holders()
+    rows = [f"| {rule} | {' '.join(f'`{name}`' for name in held.get(rule, [])) or LATER} |" for rule in known]
+
+    assert sorted(listed) == sorted(known), "the rows, as the tests are marked now:\n" + "\n".join(rows)
 
 
 def test_every_rule_has_the_tests_that_the_table_names():
@@ -85,10 +103,10 @@ def test_every_rule_has_the_tests_that_the_table_names():
 def test_every_marked_test_stands_in_the_table():
     named = dict(table())
     absent = [
-        f"{rule}: {place(path)}"
-        for path in files(".py", under="tests/")
-        for rule in sorted(marked(path.read_text()))
-        if named and place(path) not in named.get(rule, "")
+        f"{rule}: {name}"
+        for rule, names in sorted(holders().items())
+        for name in names
+        if named and f"`{name}`" not in named.get(rule, "")
     ]
 
     assert absent == [], "\n".join(absent)

@@ -66,7 +66,7 @@ class _Readable(logging.Formatter):
         if not is_debugging():
             record.exc_info = record.exc_text = record.stack_info = None
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        shown = logging.makeLogRecord(record.__dict__ | {"msg": f"{level}{record.getMessage()}", "args": None})
+        shown = logging.makeLogRecord(record.__dict__ | {"msg": f"{level}{record.getMessage().strip()}", "args": None})
         return super().format(shown)
 
 

@@ -5,7 +5,6 @@ Below the data directory: the store itself, and in `demo/` the raw data, the con
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -82,6 +81,8 @@ class _Demo:
 
     async def run(self, data: Path, port: int) -> None:
         """Serve, run and show until a signal, or with `once` until the run is over."""
+        import asyncio
+
         from runstate.cli.stage_log import StageLog
         from runstate.market import market
         from runstate.server.serve import serve
@@ -110,6 +111,7 @@ class _Demo:
 
         say(f"runstate is serving {url}")
         if self._open_browser:
+            import asyncio
             import webbrowser
 
             await asyncio.to_thread(webbrowser.open, url)

@@ -93,6 +93,8 @@ def patch_words(patch: Sequence[Mapping[str, Any]] | None, limit: int = 200) -> 
                 parts += [f"{stage}: {one_line(value)}"] if value else []
             case ["stop_requested"]:
                 parts.append("stop requested" if value else "stop request cleared")
+            case _ if operation["op"] == "remove":
+                parts.append(f"{'.'.join(path)} removed")
             case ["metadata", *rest]:
                 parts.append(_said("metadata", rest, value))
             case [*_, last] if last in _PLAIN:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from runstate.cli import check, command, demo, init, market, read, run, serve, watch
+from runstate.cli import check, command, demo, init, journal, market, read, run, serve, watch
 from runstate.cli.console import is_debugging, tell
 from runstate.cli.failures import DONE, FAILED, INTERRUPTED, USAGE, exit_code_of, first_of
 from runstate.core.errors import RunstateError
@@ -47,6 +47,7 @@ for _name, _function, _example in COMMANDS:
     app.command(_name, epilog=f"Example: {_example}", context_settings=_OPTIONS)(_function)
 market_app.command("run", epilog="Example: runstate market run market.toml", context_settings=_OPTIONS)(market.run)
 app.add_typer(market_app, name="market")
+app.add_typer(journal.app, name="journal")
 
 
 def _print_version(wanted: bool) -> None:

@@ -59,10 +59,10 @@ def runs(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> int:
-    """List runs, newest first.
+    """List runs, newest first: id, pipeline, state, when it began, how long it took, and the error where it failed.
 
-    `success` is of status idle, `failed` of status error; the states are success, failed, stopped, starting, retrying
-    and running_STAGE.
+    A state is the exact word: success, failed, stopped, starting, retrying or running_STAGE. A status is coarse: idle (also
+    success), running, stopped, error (failed).
     """
     if status is not None and status not in STATUSES:
         raise Usage(f"--status {status} is not known; use {', '.join(STATUSES)}")

@@ -4,7 +4,8 @@
 -- end only, and every index ends in it, so a list that is newest first is an index walked backwards.
 
 -- format · epoch · device, inode (of this file when it was opened last) · log_inode (of its -wal then) · verified (the
--- revision up to which opening has counted) · backup (only in a marked copy: the next opening begins a new epoch) · probe
+-- revision up to which opening has counted) · floor (the latest revision of which compaction took something; after it
+-- every commit has all of its versions) · backup (only in a marked copy: the next opening begins a new epoch) · probe
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL
@@ -17,8 +18,8 @@ CREATE TABLE commits (
   cause    BLOB NOT NULL            -- canonical JSON
 );
 
--- Every version of every document: the patch from the version before, and the whole document at version 1 and at every
--- 64th, so that no version is more than 63 patches away from bytes.
+-- Every version of every document from its floor on: the patch from the version before, and the whole document at the floor
+-- and at every 64th version, so that no version is more than 63 patches away from bytes.
 CREATE TABLE versions (
   number    INTEGER PRIMARY KEY,
   kind      TEXT NOT NULL,

@@ -16,11 +16,12 @@ from runstate.core.errors import StoreError, StoreUnavailable
 from runstate.journal import sqlite_read as read
 from runstate.journal.batch import check_batch
 from runstate.journal.directory import Identity, identify
+from runstate.journal.sqlite_compact import compact
 from runstate.journal.sqlite_errors import mapped_errors, refusal
 from runstate.journal.sqlite_open import create_store, foreign_log, log_of, open_store
 from runstate.journal.sqlite_readers import Readers
 from runstate.journal.sqlite_write import write_batch
-from runstate.ports import Clock, Cut, History, Opened, RunsFilter
+from runstate.ports import COMMITS_AT_ONCE, Clock, Compaction, Cut, History, Opened, Retention, RunsFilter
 
 STORE_NAME = "journal.db"
 
@@ -77,6 +78,11 @@ class SqliteJournal:
                 "INSERT INTO meta VALUES ('probe', '1') ON CONFLICT DO UPDATE SET value = CAST(value AS INTEGER) + 1"
             )
 
+    def compact(self, retention: Retention, *, after: int, limit: int) -> Compaction:
+        """See the port. The room is used again by later commits; `sqlite_files.give_back` returns it to the disk."""
+        with self._transaction() as db:
+            return compact(db, retention, after=after, limit=limit)
+
     def reopen(self) -> Opened:
         """See the port. A store that was put in the place of ours comes with a new epoch."""
         self.close()
@@ -114,10 +120,10 @@ class SqliteJournal:
         with self._reading() as db:
             return read.runs(db, wanted)
 
-    def commits_after(self, revision: int) -> Sequence[Commit]:
+    def commits_after(self, revision: int, limit: int | None = COMMITS_AT_ONCE) -> Sequence[Commit]:
         """See the port."""
         with self._reading() as db:
-            return read.commits_after(db, revision)
+            return read.commits_after(db, revision, limit)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -18,7 +19,7 @@ from runstate.core.errors import StoreDamaged, StoreUnavailable
 from runstate.core.position import epoch_number
 from runstate.journal.directory import Identity, cannot_write, identify, make_directory, sync_directory
 from runstate.journal.sqlite_errors import mapped_errors
-from runstate.journal.sqlite_read import damaged, head, head_revision, heads, rebuild
+from runstate.journal.sqlite_read import damaged, head, head_revision, heads, log_floor, rebuild
 from runstate.ports import Opened
 
 FORMAT = 1
@@ -126,19 +127,33 @@ def open_store(
 
 def _verify(path: Path, identity: Identity) -> tuple[dict[str, str], Opened]:
     """Return the store's `meta` and content without changing a byte of it, whoever's file it may be."""
+    with reading(path, identity) as (db, meta):
+        revision = _check_revisions(db, path, int(meta.get("verified", 0)))
+        notes = tuple(Note(*row) for row in db.execute("SELECT kind, id, value FROM notes ORDER BY kind, id"))
+        return meta, Opened(meta["epoch"], revision, open_documents(db), notes)
+
+
+@contextmanager
+def reading(path: Path, identity: Identity) -> Iterator[tuple[sqlite3.Connection, dict[str, str]]]:
+    """Lend a connection that sees one cut of the store and changes nothing, with the store's `meta`.
+
+    It needs no lock: the owner may go on writing.
+
+    Raises:
+        StoreUnavailable: A newer runstate wrote it.
+        StoreDamaged: It is not a store, or lies beside the log of another.
+    """
     # Before SQLite makes one: an empty log says nothing.
     log = identify(log_of(path)) if log_of(path).exists() and log_of(path).stat().st_size else None
     with closing(connect(path, "ro")) as db:
         db.execute("BEGIN")
-        meta = _recognise(db, path)
+        meta = recognise(db, path)
         if log is not None and meta.get("log_inode") == str(log.inode) and meta["inode"] != str(identity.inode):
             raise foreign_log(path)
-        revision = _check_revisions(db, path, int(meta.get("verified", 0)))
-        notes = tuple(Note(*row) for row in db.execute("SELECT kind, id, value FROM notes ORDER BY kind, id"))
-        return meta, Opened(meta["epoch"], revision, _open_documents(db), notes)
+        yield db, meta
 
 
-def _recognise(db: sqlite3.Connection, path: Path) -> dict[str, str]:
+def recognise(db: sqlite3.Connection, path: Path) -> dict[str, str]:
     """Return the store's `meta`, if this is a store that we can read."""
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
         raise StoreDamaged(f"{path} is not a runstate store; move it away or name another data directory with --data")
@@ -183,11 +198,13 @@ def _settle(db: sqlite3.Connection) -> None:
 
 def _check_revisions(db: sqlite3.Connection, path: Path, verified: int) -> int:
     """Return the head's revision after checking that none is missing since the last opening (so that opening stays flat)."""
-    revision = head_revision(db)
-    count = db.execute("SELECT count(*) FROM commits WHERE revision > ?", (verified,)).fetchone()[0]
-    if count != revision - verified:
-        last = f"it ends at revision {revision} but held {verified}" if revision < verified else (
-            f"it holds {count} of the {revision - verified} commits after revision {verified}"
+    revision, floor = head_revision(db), log_floor(db)
+    # Up to the floor, commits of which nothing was left have gone.
+    known = max(verified, floor)
+    count = db.execute("SELECT count(*) FROM commits WHERE revision > ?", (known,)).fetchone()[0]
+    if count != revision - known:
+        last = f"it ends at revision {revision} but held {known}" if revision < known else (
+            f"it holds {count} of the {revision - known} commits after revision {known}"
         )  # fmt: skip
         raise StoreDamaged(
             f"store file {path} has lost commits: {last}; restore a backup of the data directory (the file was left as it is)"
@@ -195,7 +212,7 @@ def _check_revisions(db: sqlite3.Connection, path: Path, verified: int) -> int:
     return revision
 
 
-def _open_documents(db: sqlite3.Connection) -> tuple[Document, ...]:
+def open_documents(db: sqlite3.Connection) -> tuple[Document, ...]:
     """Return every pipeline, each one's current run, and every run that may go on, all verified."""
     found = {document.key: document for document in heads(db, "WHERE kind = 'pipeline' ORDER BY id")}
     # The condition is that of the index `active_runs`, word for word.

@@ -6,11 +6,12 @@ Law: no byte leaves that does not have the digest it was journalled with.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from runstate.core.canonical import FrozenJson, Json, decode, digest, encode
 from runstate.core.commit import Change, Commit, Document, Key, restore_document
-from runstate.core.errors import Compacted, InvalidValue, PeerError, StoreDamaged
+from runstate.core.errors import Compacted, InvalidValue, NotFound, PeerError, StoreDamaged
 from runstate.core.patch import apply
 from runstate.core.position import Position
 from runstate.ports import Cut, History, HistoryEntry, RunsFilter
@@ -38,6 +39,11 @@ _HISTORY = """
 SELECT epoch || '.' || revision, at_ms, cause, version, old_state, new_state, digest, patch
 FROM versions JOIN commits ON revision = number >> 16
 WHERE id = ? AND kind = ? AND version > ? ORDER BY version LIMIT ?
+"""
+
+_COMMITS_OF = """
+SELECT revision, epoch, at_ms, cause, kind, id, version, old_state, digest, CAST(patch AS BLOB), CAST(full AS BLOB)
+FROM versions JOIN commits ON revision = number >> 16 WHERE id = ? AND kind = ? ORDER BY version
 """
 
 
@@ -111,26 +117,59 @@ def runs(db: sqlite3.Connection, wanted: RunsFilter) -> Cut:
     return Cut(revision, tuple(documents), last if more else None)
 
 
-def commits_after(db: sqlite3.Connection, revision: int) -> list[Commit]:
-    """Return every commit after `revision` with whole documents, in order."""
+def log_floor(db: sqlite3.Connection) -> int:
+    """Return the revision after which every commit has all of its versions, 0 where nothing was ever compacted."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'floor'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def commits_after(db: sqlite3.Connection, revision: int, limit: int | None) -> list[Commit]:
+    """Return the first commits after `revision` with whole documents, in order."""
+    floor = log_floor(db)
+    if max(revision, 0) < floor:
+        raise Compacted(f"the commits after revision {revision} are no longer kept; those after {floor} are")
+    return kept_commits(db, revision, limit)
+
+
+def kept_commits(db: sqlite3.Connection, revision: int, limit: int | None) -> list[Commit]:
+    """Return what is left of the first commits after `revision` of which anything is left, in order."""
     revision = min(max(revision, 0), MAX_REVISION - 1)
+    headers = db.execute(
+        "SELECT revision, epoch, at_ms, cause FROM commits WHERE revision > ? ORDER BY revision LIMIT ?",
+        (revision, -1 if limit is None else max(limit, 0)),
+    ).fetchall()
+    if not headers:
+        return []
     rows = db.execute(
         "SELECT number >> 16, kind, id, version, old_state, digest, CAST(patch AS BLOB), CAST(full AS BLOB) FROM versions "
-        "WHERE number >= ? ORDER BY number",
-        ((revision + 1) << PLACE_BITS,),
+        "WHERE number >= ? AND number < ? ORDER BY number",
+        ((revision + 1) << PLACE_BITS, (headers[-1][0] + 1) << PLACE_BITS),
     )
     by_revision: dict[int, list[tuple[Any, ...]]] = {}
     for row in rows:
         by_revision.setdefault(row[0], []).append(row[1:])
     latest: dict[Key, Json] = {}
     commits = []
-    for number, epoch, at_ms, cause in db.execute(
-        "SELECT revision, epoch, at_ms, cause FROM commits WHERE revision > ? ORDER BY revision", (revision,)
-    ):
+    for number, epoch, at_ms, cause in headers:
         position = Position(epoch, number)
         changes = tuple(_change(db, latest, position, at_ms, row) for row in by_revision.get(number, ()))
         commits.append(Commit(position, at_ms, FrozenJson(decode(cause or b"")), changes))
     return commits
+
+
+def commits_of(db: sqlite3.Connection, key: Key) -> Iterator[Commit]:
+    """Return what every kept commit did to one document, in order.
+
+    Raises:
+        NotFound: There is no such document.
+    """
+    if _head_row(db, key) is None:
+        raise NotFound(f"there is no {key.kind} {key.id} in this store")
+    latest: dict[Key, Json] = {}
+    for revision, epoch, at_ms, cause, *row in db.execute(_COMMITS_OF, (key.id, key.kind)):
+        position = Position(epoch, revision)
+        change = _change(db, latest, position, at_ms, tuple(row))
+        yield Commit(position, at_ms, FrozenJson(decode(cause or b"")), (change,))
 
 
 def rebuild(db: sqlite3.Connection, key: Key, version: int) -> bytes:

@@ -84,16 +84,13 @@ class Streams:
         unknown = sorted(message.keys() - {"type", *OPTIONS})
         if unknown:
             raise Problem("bad_query", f"subscribe has the unknown member {unknown[0]!r}; known: {', '.join(OPTIONS)}")
-        topics = message.get("topics")
-        if isinstance(topics, list) and all(isinstance(topic, str) for topic in topics):
-            message["topics"] = ",".join(topics)
         wanted = await self._judge({name: value for name, value in message.items() if name != "type"})
         return replace(wanted, reason="subscribe")
 
     async def _judge(self, asked: Mapping[str, Json]) -> Wanted:
         """Return what a reader asks for, checked; waits a little for a position that others have seen (F6)."""
         for name, value in asked.items():
-            if not isinstance(value, str) and not (name == "delta" and value in (0, 1)):
+            if not isinstance(value, str) and not (name == "delta" and type(value) is int):
                 raise Problem("bad_query", f"{name} is of the wrong type; text is needed")
         mode, delta = asked.get("mode", "latest"), asked.get("delta", "0")
         if mode not in ("latest", "every"):

@@ -16,9 +16,10 @@ from typing import Protocol
 
 from runstate.core.commit import Commit, Note
 from runstate.core.errors import StoreError, StoreUnavailable
-from runstate.ports import Journal, Opened
+from runstate.ports import Compaction, Journal, Opened, Retention
 
 MAX_BATCH = 1000
+COMPACTED_AT_ONCE = 500  # versions; some ten milliseconds that an append waits at most
 
 log = logging.getLogger("runstate.state")
 
@@ -49,11 +50,20 @@ class Reopen:
 
 
 @dataclass(frozen=True, slots=True)
+class Compact:
+    """Do one turn of compaction. Whoever sees `next` in its result queues the next turn, behind what has come meanwhile."""
+
+    retention: Retention
+    after: int = 0  #: `next` of the turn before.
+    limit: int = COMPACTED_AT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """End the thread."""
 
 
-Work = Append | Probe | Reopen | Close
+Work = Append | Probe | Reopen | Compact | Close
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,14 @@ class Reopened:
     missed: tuple[Commit, ...]  #: Commits after the asked revision: durable though their append seemed to fail.
 
 
-Result = Appended | Probed | Failed | Reopened
+@dataclass(frozen=True, slots=True)
+class TurnDone:
+    """A turn of compaction is durable."""
+
+    compaction: Compaction
+
+
+Result = Appended | Probed | Failed | Reopened | TurnDone
 
 
 class Writer(Protocol):
@@ -170,7 +187,9 @@ def perform(journal: Journal, work: Sequence[Work]) -> Result:
     match work[0]:
         case Reopen(revision):
             opened = journal.reopen()
-            return Reopened(opened, tuple(journal.commits_after(revision)))
+            return Reopened(opened, tuple(journal.commits_after(revision, None)))
+        case Compact(retention, after, limit):
+            return TurnDone(journal.compact(retention, after=after, limit=limit))
         case Probe():
             journal.probe()
             return Probed()

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 from runstate.core.canonical import FrozenJson, decode, encode
-from runstate.core.commit import Key, Note
+from runstate.core.commit import Commit, Key, Note
+from runstate.core.errors import Compacted
 from runstate.core.model import MAX_DOCUMENT_BYTES
 from runstate.core.patch import apply
 from runstate.core.position import epoch_number
-from runstate.ports import History, Journal, Opened, RunsFilter
-from runstate.testing.commits import Author, make_pipeline, make_progress_run, make_run
+from runstate.ports import COMMITS_AT_ONCE, History, Journal, Opened, Retention, RunsFilter
+from runstate.testing.commits import TICK_MS, Author, make_pipeline, make_progress_run, make_run
 from runstate.testing.spelling import same, same_document, spell, spell_entry, spell_step
 
 OpenNew = Callable[[], tuple[Journal, Opened]]
@@ -278,6 +280,68 @@ def reads_while_it_appends(open_new: OpenNew) -> None:
     journal.close()
 
 
+def reads_commits_in_pages(open_new: OpenNew) -> None:
+    """A reader that catches up gets as many commits as it asks for, in order, and by default not all."""
+    journal, author = _begin(open_new)
+    journal.append([author.commit(make_progress_run("r1", done)) for done in range(COMMITS_AT_ONCE + 5)])
+    for revision, limit in ((0, 1), (7, 3), (COMMITS_AT_ONCE, 99), (0, 0), (10**6, 5)):
+        expected = spell(author.commits[revision : revision + limit])
+        same(spell(journal.commits_after(revision, limit)), expected, f"{limit} commits after {revision}")
+    same(spell(journal.commits_after(0)), spell(author.commits[:COMMITS_AT_ONCE]), "commits without a limit")
+    same(spell(journal.commits_after(-1, None)), spell(author.commits), "all commits")
+    journal.close()
+
+
+def compacts_what_is_given_up(open_new: OpenNew) -> None:
+    """Exactly what the retention gives up goes, the head always stays, and a second pass finds nothing."""
+    for keep, days_of, limit in product((None, 1, 2, 65), (None, 0, 100, 10**6), (1000, 7)):
+        journal, author = _begin(open_new)
+        journal.append([author.commit(make_pipeline(), make_run("r1"), make_run("r2"))])
+        journal.append([author.commit(make_progress_run("r1", done)) for done in range(130)])
+        journal.append(
+            [author.commit(make_run("r2", "success"), make_run("r1", "failed")), author.commit(make_run("r3"))]
+        )
+        before_ms = None if days_of is None else author.commits[0].at_ms + days_of * TICK_MS
+        retention = Retention(keep, before_ms)
+        floors = {}
+        for key, steps in _steps(author).items():
+            young = [v for v, commit in steps.items() if before_ms is None or commit.at_ms >= before_ms]
+            floors[key] = max(min([*young, len(steps)]), len(steps) - (keep or len(steps)) + 1)
+        gone = compact_wholly(journal, retention, limit=limit)
+        same(gone, sum(floor - 1 for floor in floors.values()), f"{retention} removes so many versions")
+        same(same_as_written(journal, author), floors, f"{retention} leaves the floors")
+        journal.reopen()
+        same(compact_wholly(journal, retention, limit=limit), 0, "a second pass removes nothing")
+        same(same_as_written(journal, author), floors, "a reopen and a second pass change nothing")
+        journal.close()
+
+
+def compacts_in_turns(open_new: OpenNew) -> None:
+    """Between any two turns of compaction all is in order, appends go on, and no turn removes more than it may."""
+    journal, author = _begin(open_new)
+    journal.append([author.commit(make_pipeline(), make_progress_run("r1", -1), make_progress_run("r2", -1))])
+    journal.append([author.commit(make_progress_run(f"r{1 + done % 2}", done)) for done in range(150)])
+    following: int | None = 0
+    turns = 0
+    while following is not None:
+        turn = journal.compact(Retention(keep_versions=5), after=following, limit=9)
+        assert turn.versions <= 9, "a turn removes no more than its limit"
+        following, turns = turn.next, turns + 1
+        same(turn.floor, _log_floor(author, same_as_written(journal, author)), "a turn tells the floor of the log")
+        if turns % 3 == 0:
+            journal.append([author.commit(make_progress_run("r1", turns), make_run(f"new-{turns}"))])
+            same_as_written(journal, author)
+    assert turns > 10, "a pass takes many turns"
+    compact_wholly(journal, Retention(keep_versions=1), limit=1000)
+    floors = same_as_written(journal, author)
+    same(floors, {key: document.version for key, document in author.heads.items()}, "only heads are left")
+    journal.append([author.commit(make_progress_run("r1", -2), make_run("r2", "success"))])
+    same_as_written(journal, author)
+    opened = journal.reopen()
+    same(opened.revision, author.revision, "compaction takes no revision")
+    journal.close()
+
+
 def probes_without_a_trace(open_new: OpenNew) -> None:
     """A probe that returns leaves documents, notes and revision as they were."""
     journal, author = _begin(open_new)
@@ -312,6 +376,9 @@ CHECKS: tuple[Check, ...] = (
     keeps_notes,
     reopens_with_all_that_matters,
     reads_while_it_appends,
+    reads_commits_in_pages,
+    compacts_what_is_given_up,
+    compacts_in_turns,
     probes_without_a_trace,
     closes_twice,
 )
@@ -329,3 +396,68 @@ def _found(history: History | None) -> History:
 
 def _notes(journal: Journal) -> dict[tuple[str, str], bytes | None]:
     return {(note.kind, note.id): note.value for note in journal.reopen().notes}
+
+
+def compact_wholly(journal: Journal, retention: Retention, *, limit: int) -> int:
+    """Do one pass of compaction and return how many versions it removed."""
+    removed = 0
+    following: int | None = 0
+    while following is not None:
+        turn = journal.compact(retention, after=following, limit=limit)
+        removed, following = removed + turn.versions, turn.next
+    return removed
+
+
+def same_as_written(journal: Journal, author: Author) -> dict[Key, int]:
+    """Check that all that a journal keeps is as its author wrote it, and return the floor of each document.
+
+    Raises:
+        AssertionError: A version at or above its floor is missing or other than it was, or one below is not refused.
+    """
+    floors = {}
+    for key, steps in _steps(author).items():
+        page = _found(journal.history(key, after=0, limit=10**6))
+        floors[key] = page.floor
+        same(page.head, len(steps), f"the head of {key}")
+        same(
+            [entry.version for entry in page.entries], list(range(page.floor, len(steps) + 1)), f"the history of {key}"
+        )
+        changes = {v: next(c for c in commit.changes if c.document.key == key) for v, commit in steps.items()}
+        for entry in page.entries:
+            document, patch = changes[entry.version].document, changes[entry.version].patch
+            same_document(journal.version(key, entry.version), document, f"version {entry.version} of {key}")
+            seen = (entry.commit_position, entry.cause, entry.digest, entry.patch)
+            cause = steps[entry.version].cause.encoded
+            same(seen, (str(document.position), cause, document.digest, patch), f"history of {key} at {entry.version}")
+        for below in {1, page.floor - 1} - {0} if page.floor > 1 else ():
+            _refused(partial(journal.version, key, below), f"version {below} of {key}")
+        same_document(journal.head(key), author.heads[key], f"the head of {key}")
+    floor = _log_floor(author, floors)
+    same(spell(journal.commits_after(floor, None)), spell(author.commits[floor:]), f"the commits after {floor}")
+    if floor:
+        _refused(lambda: journal.commits_after(floor - 1), f"the commits after {floor - 1}")
+        _refused(lambda: journal.commits_after(0, 1), "the commits after 0")
+    return floors
+
+
+def _refused(read: Callable[[], object], what: str) -> None:
+    try:
+        read()
+    except Compacted:
+        return
+    raise AssertionError(f"{what} lies below the floor and is refused as compacted: it was not")
+
+
+def _steps(author: Author) -> dict[Key, dict[int, Commit]]:
+    """Return the commit of every version of every document."""
+    steps: dict[Key, dict[int, Commit]] = {}
+    for commit in author.commits:
+        for change in commit.changes:
+            steps.setdefault(change.document.key, {})[change.document.version] = commit
+    return steps
+
+
+def _log_floor(author: Author, floors: dict[Key, int]) -> int:
+    """Return the latest revision of which a version is gone."""
+    steps = _steps(author)
+    return max((steps[key][floor - 1].position.revision for key, floor in floors.items() if floor > 1), default=0)

@@ -4,7 +4,7 @@ import { EPOCH, entry, pipeline, run, showing, stage } from '../../../packages/r
 import { elapsed } from '../src/model/elapsed.ts'
 import { explanation, freshnessOf } from '../src/model/freshness.ts'
 import { lastTimes } from '../src/model/last-time.ts'
-import { ledeFor, ownError } from '../src/model/lede.ts'
+import { ledeFor, ownError, stopWords } from '../src/model/lede.ts'
 import { sentenceFor } from '../src/model/problem.ts'
 import { left, perSecond, type Sample, withSample } from '../src/model/rate.ts'
 import { isNewer, listKey, mergeRuns } from '../src/model/recent.ts'
@@ -225,6 +225,14 @@ describe('sentences', () => {
     [run({ state: 'paused', current_stage: null }), 'State paused: this page does not know that word.'],
   ] as const)('a run in words %#', (told, sentence) => {
     expect(ledeFor(told)).toBe(sentence)
+  })
+
+  test.each([
+    [run(), /^This asks translator to end, and kills it and everything it started/],
+    [run({ state: 'starting', current_stage: null }), /^No stage has begun/],
+    [run({ state: 'retrying' }), /^translator waits to be tried again; it is not/],
+  ] as const)('a stop in words %#', (told, words) => {
+    expect(stopWords(told)).toMatch(words)
   })
 
   test('an error that no stage carries is the run’s own', () => {

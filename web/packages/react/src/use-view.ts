@@ -46,7 +46,7 @@ function remembering<T>(select: (view: View) => T, committed: { readonly current
   return (view: View): T => {
     if (last?.view === view) return last.value
     const value = select(view)
-    const before = last
+    const before = last ?? committed.current
     last = { view, value: before !== null && shallowEqual(before.value, value) ? before.value : value }
     return last.value
   }

@@ -35,12 +35,27 @@ export function ownError(run: Pick<RunDocument, 'error' | 'stages'>): string | n
   return Object.values(run.stages).some((stage) => stage.error === run.error) ? null : run.error
 }
 
+/** What a stop will do to the run as it stands, before somebody asks for it. */
+export function stopWords(run: Pick<RunDocument, 'state' | 'current_stage'>): string {
+  const stage = runningStage(run)
+  if (stage !== null) {
+    return `This asks ${stage} to end, and kills it and everything it started if it has not ended after its grace period. Then the run is stopped. Finished stages stay finished.`
+  }
+  return run.current_stage === null
+    ? 'No stage has begun; the run is stopped before one does.'
+    : `${run.current_stage} waits to be tried again; it is not, and the run is stopped. Finished stages stay finished.`
+}
+
+/** Return the stage that has somebody to stop: while a stage waits for its retry, nobody runs. */
+function runningStage({ state, current_stage }: Pick<RunDocument, 'state' | 'current_stage'>): string | null {
+  return state === `running_${current_stage}` ? current_stage : null
+}
+
 function stopping(run: Told): string {
   const { by, reason } = run.stop_requested ?? { by: null, reason: null }
   const asked = `Asked to stop${by === null ? '' : ` by ${by}`}${reason === null ? '' : ` (${reason})`}`
-  return run.current_stage === null
-    ? `${asked}.`
-    : `${asked}; ${run.current_stage} is killed if it outlasts its grace period.`
+  const stage = runningStage(run)
+  return stage === null ? `${asked}.` : `${asked}; ${stage} is killed if it outlasts its grace period.`
 }
 
 function running(run: Told): string {

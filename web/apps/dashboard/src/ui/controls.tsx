@@ -1,4 +1,5 @@
 import { type ReactNode, useState } from 'react'
+import { stopWords } from '../model/lede.ts'
 import { isStopping, mayStart, mayStop, type Standing } from '../model/run.ts'
 import type { Command } from '../store/commands.ts'
 import { StopDialog } from './stop-dialog.tsx'
@@ -41,7 +42,7 @@ export function Controls({ run, command, current, onStart, onStop }: Props): Rea
       {asking !== null && asking === run.run_id && stoppable && (
         <StopDialog
           runId={asking}
-          stage={run.current_stage}
+          words={stopWords(run)}
           onCancel={() => setAsking(null)}
           onStop={() => {
             setAsking(null)

@@ -3,14 +3,14 @@ import { shortId } from '../format.ts'
 
 interface Props {
   readonly runId: string
-  /** What runs, or is tried again; null before the first stage. */
-  readonly stage: string | null
+  /** What the stop will do. */
+  readonly words: string
   readonly onCancel: () => void
   readonly onStop: () => void
 }
 
 /** Says what a stop does before it is done. */
-export function StopDialog({ runId, stage, onCancel, onStop }: Props): ReactNode {
+export function StopDialog({ runId, words, onCancel, onStop }: Props): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null)
   const title = useId()
   const text = useId()
@@ -25,11 +25,7 @@ export function StopDialog({ runId, stage, onCancel, onStop }: Props): ReactNode
       <h2 id={title}>
         Stop run <span title={runId}>{shortId(runId)}</span>?
       </h2>
-      <p id={text}>
-        {stage === null
-          ? 'No stage has begun; the run is stopped before one does.'
-          : `This asks ${stage} to end, and kills it and everything it started if it has not ended after its grace period. Then the run is stopped. Finished stages stay finished.`}
-      </p>
+      <p id={text}>{words}</p>
       <div className="dialog-buttons">
         <button type="button" onClick={onCancel}>
           Keep running
