@@ -239,7 +239,7 @@ def test_a_run_that_was_asked_to_stop_is_stopped_after_a_crash(bench, stage):
 def test_a_start_that_was_answered_survives(bench):
     """kill -9 right after the 202: the run is there and goes on from `starting`."""
     server = bench.serve(TWO_STAGES)
-    for _ in range(3):
+    for _ in range(2):
         started = server.start_run(stages=["fetch"])
         server.kill()
         server.restart()

@@ -117,7 +117,7 @@ def test_a_document_that_does_not_verify_is_left_alone(tmp_path):
     author = fill(journal, opened, versions=50)
     journal.append([author.commit(make_progress_run("r2", done)) for done in range(50)])
     journal.close()
-    edit(tmp_path, "UPDATE versions SET patch = '[]' WHERE id = 'r1' AND version = 20")
+    edit(tmp_path, "UPDATE versions SET patch = '[' WHERE id = 'r1' AND version = 20")
     # Its head would not verify either; a whole version in between makes it one of the past.
     whole = author.commits[39].changes[0].document.encoded
     edit(tmp_path, "UPDATE versions SET full = ? WHERE id = 'r1' AND version = 40", whole)

@@ -126,7 +126,7 @@ class _Demo:
                         signal.raise_signal(signal.SIGTERM)
                         return
                     say(last_line(self._last))
-                    say(f"the dashboard is at {url}; Ctrl-C ends the demo")
+                    self._view.note(f"the dashboard is at {url}; Ctrl-C ends the demo")
 
     def report(self) -> int:
         """Print the last line, and return the exit code."""

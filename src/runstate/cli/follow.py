@@ -124,6 +124,7 @@ class Bars:
 
     def _render(self) -> RenderableType:
         from rich.console import Group
+        from rich.constrain import Constrain
 
         from runstate.cli.bars import link_line, run_view
 
@@ -132,7 +133,8 @@ class Bars:
         # What is not live stands still at the moment up to which it is known.
         at_ms = now_ms if seen is None or fresh or seen.as_of_ms is None else seen.as_of_ms
         heading = [] if seen is None else [link_line(seen, now_ms=now_ms)]
-        return Group(*heading, *(run_view(document, now_ms=at_ms, fresh=fresh) for document in runs))
+        page = Group(*heading, *(run_view(document, now_ms=at_ms, fresh=fresh) for document in runs))
+        return Constrain(page, self._console.width - 4)  # room for the terminal's own ^C, which else breaks the line
 
 
 def view(now: Now, *, err: bool = True, ends: bool = False) -> View:
