@@ -57,6 +57,7 @@ class Engine:
     lock: DirectoryLock
     logs: RunLogs
     clock: Clock
+    work: Path  #: Where the runs' own folders are.
 
     def begin_to_end(self) -> None:
         """End streams and waiting polls, take no commands any more, and ask running stages to stop; returns at once."""
@@ -106,4 +107,4 @@ async def open_engine(
             manager, pipelines, runners=runners, clock=clock, directory=data / "work", logs=logs, on_line=on_line
         )
         await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved))
-        yield Engine(manager, orchestrator, bus, lock, logs, clock)
+        yield Engine(manager, orchestrator, bus, lock, logs, clock, data / "work")

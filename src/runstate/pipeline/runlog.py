@@ -1,16 +1,19 @@
 """The log lines of runs: one file of JSON lines per run, beside the journal and never in a document (PROTOCOL D7).
 
 A thread writes, so a slow disk holds only those who log much, never the event loop. What stands here is bounded: a run's
-log ends with a marker once it is full.
+log ends with a marker once it is full. A line's offset is the number of bytes up to and with it, so reading on after the
+last offset one has seen is a seek.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Full, Queue
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -32,6 +35,13 @@ class Line(NamedTuple):
     text: str
 
 
+class Page(NamedTuple):
+    """Lines of a run's log, each a JSON object with its `offset`."""
+
+    lines: tuple[dict[str, Any], ...]
+    next: int  #: Reading on after this offset continues here.
+
+
 class RunLogs:
     """Writes lines below one directory; `close` returns once all are in their files."""
 
@@ -39,6 +49,7 @@ class RunLogs:
         self._directory = directory
         self._queue: Queue[Line | None] = Queue(MAX_WAITING_LINES)
         self._files: dict[str, BinaryIO] = {}
+        self._followers: dict[str, set[asyncio.Event]] = {}
         self._thread = threading.Thread(target=self._run, name="runstate-logs", daemon=True)
         self._thread.start()
 
@@ -53,6 +64,34 @@ class RunLogs:
         except Full:
             await asyncio.to_thread(self._queue.put, line)
 
+    def read(self, run_id: str, *, after: int, limit: int) -> Page:
+        """Return up to `limit` lines after an offset; blocks on the disk."""
+        try:
+            with self.path(run_id).open("rb") as file:
+                file.seek(max(0, after - 1))
+                if after > 0:
+                    file.readline()  # the rest of the line that `after` is the end of, or stands in
+                return _page(file, limit)
+        except FileNotFoundError:
+            return Page((), after)
+
+    @contextmanager
+    def following(self, run_id: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set whenever lines of the run have been written, as long as the block lasts."""
+        loop, written = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = loop
+        self._followers.setdefault(run_id, set()).add(written)
+        try:
+            yield written
+        finally:
+            self._followers[run_id].discard(written)
+            if not self._followers[run_id]:
+                del self._followers[run_id]
+
+    def _tell(self, run_id: str) -> None:
+        for written in self._followers.get(run_id, ()):
+            written.set()
+
     def close(self) -> None:
         """Write what is queued and close the files."""
         self._queue.put(None)
@@ -62,6 +101,8 @@ class RunLogs:
         while (line := self._queue.get()) is not None:
             try:
                 self._write(line)
+                if line.run_id in self._followers:
+                    self._loop.call_soon_threadsafe(self._tell, line.run_id)
             except OSError:
                 # A full disk must not end the thread; the journal's own trouble is what the server reports.
                 self._files.pop(line.run_id, None)
@@ -91,3 +132,14 @@ class RunLogs:
         file = self.path(run_id).open("ab", buffering=0)  # each line is there for `tail -f` at once
         self._files[run_id] = file
         return file
+
+
+def _page(file: BinaryIO, limit: int) -> Page:
+    lines: list[dict[str, Any]] = []
+    offset = file.tell()
+    for line in file:
+        if len(lines) == limit or not line.endswith(b"\n"):
+            break  # a line that is still being written is read the next time
+        offset += len(line)
+        lines.append({"offset": offset} | msgspec.json.decode(line))
+    return Page(tuple(lines), offset)

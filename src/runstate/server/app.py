@@ -25,7 +25,9 @@ from runstate.pipeline.orchestrator import Orchestrator
 from runstate.server.access import AccessControl, Policy, Sessions, Token
 from runstate.server.commands import Commands
 from runstate.server.dashboard_files import dashboard_routes
+from runstate.server.files import Files
 from runstate.server.idempotency import IdempotencyKeys
+from runstate.server.logs import Logs
 from runstate.server.problems import answer_error, answer_http_error
 from runstate.server.reads import Reads
 from runstate.server.stream import Streams
@@ -145,6 +147,8 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
     commands = Commands(engine.orchestrator, IdempotencyKeys(engine.manager, engine.clock))
     streams = Streams(engine.manager, engine.bus, engine.clock)
     sessions = Sessions(policy, engine.clock)
+    logs = Logs(engine.manager, engine.logs)
+    files = Files(engine.manager, engine.work)
     api = [
         Route("/pipeline/status", reads.status),
         Route("/pipeline/start", commands.start, methods=["POST"]),
@@ -159,6 +163,8 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/runs/{run_id}/history", reads.history),
         Route("/runs/{run_id}/stop", commands.stop, methods=["POST"]),
         Route("/runs/{run_id}/retry", commands.retry, methods=["POST"]),
+        Route("/runs/{run_id}/logs", logs.read),
+        Route("/runs/{run_id}/files/{path:path}", files.read),
         Route("/session", sessions.begin, methods=["POST"]),
         Route("/stream", streams.sse),
         WebSocketRoute("/ws", streams.websocket),
