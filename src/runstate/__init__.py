@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runstate.pipeline.definition import Fatal, Pipeline, Skip, StageContext
+from runstate.pipeline.definition import Pipeline
+from runstate.pipeline.stage import Fatal, Skip, StageContext
 
 if TYPE_CHECKING:
     from runstate.core.model import RunContext

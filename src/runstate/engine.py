@@ -17,14 +17,16 @@ from pathlib import Path
 
 from runstate.journal.lock import DirectoryLock
 from runstate.journal.sqlite import SqliteJournal
-from runstate.pipeline.definition import Pipeline, Stage
+from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.orchestrator import Orchestrator
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.pipeline.runners.child import ChildRunner
 from runstate.pipeline.runners.task import AsyncTaskRunner
+from runstate.pipeline.stage import Stage
 from runstate.ports import Clock, StageRunner
 from runstate.state.bus import EventBus
 from runstate.state.manager import PipelineStateManager
+from runstate.state.retention import Keep, keep_retention
 
 
 class SystemClock:
@@ -73,6 +75,7 @@ async def open_engine(
     *,
     on_line: Callable[[Line], None] | None = None,
     fail_unserved: bool = True,
+    keep: Keep | None = None,
 ) -> AsyncIterator[Engine]:
     """Open `data`, recover what was under way, and run until the block ends.
 
@@ -80,6 +83,7 @@ async def open_engine(
         pipelines: What can be started; the first is the default.
         data: The data directory; made if need be.
         on_line: Called with each log line of a stage.
+        keep: What history keeps; None: everything.
         fail_unserved: End active runs of pipelines that are not among these, instead of leaving them alone.
 
     Raises:
@@ -107,4 +111,7 @@ async def open_engine(
             manager, pipelines, runners=runners, clock=clock, directory=data / "work", logs=logs, on_line=on_line
         )
         await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        keeper = group.create_task(keep_retention(manager, keep or Keep(), clock))
+        stack.callback(keeper.cancel)
         yield Engine(manager, orchestrator, bus, lock, logs, clock, data / "work")

@@ -21,7 +21,6 @@ from tests.acceptance.watching import SseWatch, WsWatch
 
 HERE = Path(__file__).parent
 RUNSTATE = Path(sys.executable).with_name("runstate")
-HAS_CLI = (HERE.parents[1] / "src" / "runstate" / "cli" / "main.py").exists()
 TERMINAL = ("success", "failed", "stopped")
 
 PRELUDE = """
@@ -81,10 +80,7 @@ class Server:
 
     def start(self) -> None:
         """Start the process and wait until it serves."""
-        if HAS_CLI:
-            command = [RUNSTATE, "serve", self.file, "--port", "0", "--data", self.data, *self.options]
-        else:
-            command = [sys.executable, HERE / "launch.py", self.file, self.data]
+        command = [RUNSTATE, "serve", self.file, "--port", "0", "--data", self.data, *self.options]
         self.process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

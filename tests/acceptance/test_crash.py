@@ -81,7 +81,7 @@ def test_kill_9_at_random_moments_loses_nothing(bench, seed):
         countdown = chance.randint(1, 150)
         current: dict = {}
 
-        def is_time(document: dict) -> bool:
+        def is_time(document: dict, current: dict = current) -> bool:
             nonlocal countdown
             if "run_id" in document:
                 current.update(document)

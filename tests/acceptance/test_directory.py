@@ -6,17 +6,16 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-from tests.acceptance.harness import HAS_CLI, HERE, RUNSTATE, TWO_STAGES
+from tests.acceptance.harness import RUNSTATE, TWO_STAGES
 from tests.acceptance.judge import get, judge_stream, order
 
 
 def refused(bench, file, data) -> tuple[int, str]:
     """Try to serve; return the exit status and what the process said."""
-    command = [RUNSTATE, "serve", file, "--port", "0", "--data", data] if HAS_CLI else [sys.executable, HERE / "launch.py", file, data]
+    command = [RUNSTATE, "serve", file, "--port", "0", "--data", data]
     env = dict(os.environ) | {"PUPPET_PORT": str(bench.puppets.port), "COLUMNS": "1000"}
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=20, env=env, check=False)
     assert "Traceback" not in done.stderr, done.stderr

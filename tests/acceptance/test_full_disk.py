@@ -71,7 +71,7 @@ def fill_up(server, watch, held) -> None:
             assert number < 5000
         else:
             frames = len(watch.frames)
-            watch.wait(lambda seen: len(seen) > frames)
+            watch.wait(lambda seen, frames=frames: len(seen) > frames)
 
 
 def wait_ready(server, status: int) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from tests.acceptance.judge import get, judge_change, changes_of, judge_stream
+from tests.acceptance.judge import changes_of, get, judge_change, judge_stream
 
 PIPELINES = """
 quick = Pipeline("quick", progress_interval_s=0)

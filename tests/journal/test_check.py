@@ -34,7 +34,7 @@ def sound(tmp_path_factory) -> Path:
     journal.append([author.commit(make_run("over"), notes=(ledger, Note("key", "k", b"\xff")))])
     journal.append([author.commit(make_run("over", state)) for state in ("running_translator", "success")])
     journal.append([author.commit(make_pipeline(current_run_id="over"))])
-    assert compact_wholly(journal, Retention(before_ms=author.commits[10].at_ms), limit=7) == 10
+    assert compact_wholly(journal, Retention(before_ms=author.commits[10].at_ms), limit=7) == 11
     journal.close()
     return directory
 
@@ -56,7 +56,7 @@ def test_a_sound_store_is_counted(store):
 
     assert found.findings == []
     assert (found.runs, found.pipelines, found.notes) == (2, 1, 2)
-    assert (found.versions, found.commits, found.revision, found.floor) == (60 + 3 + 2 - 1, 64, 74, 10)
+    assert (found.versions, found.commits, found.revision, found.floor) == (64, 64, 74, 10)
     assert found.size_bytes == len(before)
     assert (store / STORE_NAME).read_bytes() == before
 
@@ -129,12 +129,12 @@ def test_damage_is_found_and_placed(store, sql, findings):
 def test_several_places_are_all_found(store):
     """One finding does not hide the next."""
     edit(store, "UPDATE versions SET patch = '[]' WHERE id = 'over'")
-    edit(store, "UPDATE versions SET digest = '' WHERE id = 'r1' AND version = 63")
+    edit(store, "UPDATE versions SET digest = '' WHERE id = 'r1' AND version = 64")
     edit(store, "DELETE FROM commits WHERE revision = 50")
 
     places = {(f.kind, f.id, f.version) for f in check_store(store / STORE_NAME, DECODERS).findings}
 
-    assert {(None, None, None), ("run", "r1", 50), ("run", "r1", 63), ("run", "over", 2)} <= places
+    assert {(None, None, None), ("run", "r1", 50), ("run", "r1", 64), ("run", "over", 2)} <= places
 
 
 def test_a_forged_head_and_version_are_found_by_the_chain(store):
@@ -154,13 +154,11 @@ def test_a_store_is_checked_while_a_process_writes_to_it(tmp_path):
     open_store(tmp_path)[0].close()
     with start("compact-for-ever", tmp_path) as child:
         assert child.stdout is not None
-        child.stdout.readline()
-        checks = [check_store(tmp_path / STORE_NAME, DECODERS) for _ in range(5)]
+        checks = [check_store(tmp_path / STORE_NAME, DECODERS) for _ in range(5) if child.stdout.readline()]
         child.kill()
 
     assert [checked.findings for checked in checks] == [[]] * 5
-    revisions = [checked.revision for checked in checks]
-    assert revisions == sorted(set(revisions)), "it went on writing"
+    assert [checked.revision // 80 >= turns for turns, checked in enumerate(checks, 1)] == [True] * 5
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a database " * 100])
@@ -189,7 +187,7 @@ def test_a_flipped_byte_that_matters_is_found(sound, data):
             journal, _ = open_store(Path(name))
         except StoreError:
             return
-        for version in range(11, 71):
+        for version in (11, 40, 63, 64, 70):
             assert journal.version(Key("run", "r1"), version).version == version
         assert journal.head(Key("run", "over")).run.state == "success"
         assert len(journal.commits_after(10)) == 64

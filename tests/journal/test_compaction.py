@@ -36,7 +36,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.rule("H5", "H6")
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(steps=STEPS)
 def test_whatever_goes_what_stays_is_as_it_was(steps):
     """Random histories and compactions: every version that stays is identical, both journals agree on the floors, and the store verifies."""

@@ -1,4 +1,4 @@
-"""Runs from start to end on virtual time, with attempts that do what a script says."""
+"""Runs from start to end on virtual time, with attempts that do what a script says. Longer than others: one concept, many endings."""
 
 from __future__ import annotations
 

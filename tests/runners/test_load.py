@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from runstate.pipeline.definition import Place
+from runstate.pipeline.stage import Place
 from runstate.pipeline.runners import outcome
 from runstate.pipeline.runners.load import MAIN, load_function, load_module
 

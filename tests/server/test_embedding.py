@@ -80,7 +80,7 @@ def test_state_is_a_plain_call_and_frozen(tmp_path):
                 lambda: state.metadata.update(x=1),
                 lambda: state.metadata["a"].append(2),
                 lambda: state.metadata["a"][1].update(b=2),
-                lambda: state.stages.clear(),
+                lambda: state.stages.update(fetch=None),
                 lambda: setattr(state.stages["fetch"], "attempt", 9),
             ):
                 with pytest.raises((AttributeError, TypeError)):

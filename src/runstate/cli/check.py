@@ -12,7 +12,8 @@ from runstate.cli.options import AsJson, Targets
 from runstate.cli.words import seconds
 from runstate.core.canonical import Json
 from runstate.core.errors import DefinitionError
-from runstate.pipeline.definition import Pipeline, Stage
+from runstate.pipeline.definition import Pipeline
+from runstate.pipeline.stage import Stage
 
 
 def check(targets: Targets, as_json: AsJson = False) -> int:

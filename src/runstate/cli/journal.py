@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runstate.ports import Retention
 
 DAY_MS = 86_400_000
+MAX_DAYS = 36_500  # also keeps out what is no number
 COMPACTED_AT_ONCE = 5000  # versions in one turn; nobody waits for another's turn here
 
 Directory = Annotated[
@@ -52,7 +53,7 @@ def check(directory: Directory, as_json: AsJson = False) -> int:
     """
     from runstate.core.model import decode_ledger
     from runstate.journal.sqlite_check import check_store
-    from runstate.state.manager import LEDGER
+    from runstate.state.notes import LEDGER
 
     checked = check_store(_store(directory), {LEDGER: decode_ledger})
     if as_json:
@@ -117,7 +118,8 @@ def compact(
         int | None, typer.Option("--keep-versions", metavar="N", min=1, help="Keep the latest N of each document.")
     ] = None,
     keep_days: Annotated[
-        float | None, typer.Option("--keep-days", metavar="D", min=0, help="Keep what is younger than D days.")
+        float | None,
+        typer.Option("--keep-days", metavar="D", min=0, max=MAX_DAYS, help="Keep what is younger than D days."),
     ] = None,
 ) -> int:
     """Remove old versions of a store that no server holds, and give the room back to the disk.
@@ -172,14 +174,12 @@ def _give_back(path: Path) -> Room:
 
 
 def _say_room(room: Room) -> None:
+    after = _size(room.after_bytes)
     if room.after_bytes < room.before_bytes:
-        freed = _size(room.before_bytes - room.after_bytes)
-        say(f"freed {freed}: the store went from {_size(room.before_bytes)} to {_size(room.after_bytes)}")
+        say(f"freed {_size(room.before_bytes - room.after_bytes)}: the store went to {after}")
     else:
-        say(
-            f"the store stays at {_size(room.after_bytes)}, "
-            f"{_size(room.unused_bytes)} of which later commits will use; less is not worth rewriting it"
-        )
+        unused = _size(room.unused_bytes)
+        say(f"the store stays at {after}, {unused} of which later commits will use; less is not worth rewriting it")
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """One client's connection: what to do next, and what to tell the person who looks (PROTOCOL F6, F10, F12, F13).
 
     idle ──Start──▶ connecting ──first frame──▶ open ──bye, drop, silence, BEHIND──▶ waiting ──Tick──▶ connecting …
-                                                 └─ RESYNC: ask in-line (WebSocket), or anew without resume (SSE)
+                                                 ├─ RESYNC: ask in-line (WebSocket), or anew without resume (others)
+                                                 └─ long-poll: now and then a stream is tried beside it (`rising`)
 
 Law: `step` takes what happened, the time and a random number, and returns the next link and the actions for the shell.
-A shell holds one socket and one timer for `wake_at`, and no rule. What a socket of an earlier generation still says is
-dropped. No request is repeated without a wait (`core/backoff.py`), and there is no last try.
+A shell holds one socket per generation that it was told to connect (two at most) and one timer for `wake_at`, and no
+rule. What a socket of an earlier generation still says is dropped. No request is repeated without a wait
+(`core/backoff.py`), and there is no last try.
 
 Which loops could spin, and what stops them: connecting (`failures`, reset only by a connection that lived for a
 heartbeat) and asking for snapshots (`asks`, reset only by a step applied a heartbeat after the last ask).
@@ -13,112 +15,42 @@ heartbeat) and asking for snapshots (`asks`, reset only by a step applied a hear
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Literal, assert_never
+from dataclasses import replace
+from typing import assert_never
 
 from runstate.core.backoff import delay_ms
-from runstate.core.replica import Bye, Frame, Hello, Outcome, Replica, Snapshot, Transition, Trouble, begin, receive
+from runstate.core.link_values import (
+    Action,
+    Connect,
+    Disconnect,
+    Dropped,
+    Event,
+    Link,
+    LinkState,
+    Phase,
+    Received,
+    Resync,
+    Retry,
+    Start,
+    Stop,
+    Tick,
+    Transport,
+)
+from runstate.core.replica import Bye, Frame, Hello, Outcome, Snapshot, Transition, Trouble, begin, receive
 
-Transport = Literal["websocket", "sse"]  # "long-poll" will join as the last resort of F13
-LinkState = Literal["connecting", "live", "quiet", "source-stale", "stale", "resyncing", "integrity"]
-Phase = Literal["idle", "connecting", "open", "waiting", "stopped"]
+__all__ = [
+    "Action", "Connect", "Disconnect", "Dropped", "Event", "Link", "LinkState", "Phase", "Received", "Resync", "Retry",
+    "Start", "Stop", "Tick", "Transport", "step", "wake_at",
+]  # fmt: skip
 
 PROTOCOL = 1
-HEARTBEAT_MS = 5000  # until a hello names another
 HELLO_WITHIN_MS = 10_000  # a proxy may swallow an upgrade and say nothing
 PATIENCE = 3  # heartbeats without a useful frame until a view is stale and a connection dead (F12)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Begin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """The connection brought a message."""
-
-    generation: int
-    frame: Frame
-    retry_ms: int = 0  #: The latest `retry:` of an event stream.
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """The connection ended, or could not be made."""
-
-    generation: int
-    trouble: Trouble | None = None  #: What the server answered instead of a stream.
-    retry_ms: int = 0  #: `Retry-After`.
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """`wake_at` has come."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End for good."""
-
-
-Event = Start | Received | Dropped | Tick | Stop
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Open a connection; its events carry `generation`."""
-
-    generation: int
-    transport: Transport
-    resume: str | None  #: The position to name, or None for a snapshot.
-    delta: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Resync:
-    """Send a `subscribe` without `resume` on the open WebSocket."""
-
-    generation: int
-    delta: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnect:
-    """Close this connection and expect nothing more of it."""
-
-    generation: int
-
-
-Action = Connect | Resync | Disconnect
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Where the connection is; all times are `now_ms` of the client's own clock."""
-
-    transports: tuple[Transport, ...] = ("websocket", "sse")  #: In order of preference.
-    replica: Replica = field(default_factory=Replica)
-    delta: bool = False  #: Ask for patches, while no digest was ever wrong.
-    phase: Phase = "idle"
-    generation: int = 0
-    transport: Transport = "websocket"
-    proven: frozenset[Transport] = frozenset()  #: Have brought a frame at least once.
-    heartbeat_ms: int = HEARTBEAT_MS
-    failures: int = 0  #: Connections since one last lived for a heartbeat.
-    asks: int = 0  #: Snapshots asked for since all was last well.
-    asked_at: int | None = None
-    ask_at: int | None = None  #: When to ask again, in the phase open.
-    connect_at: int | None = None  #: When to connect, in the phase waiting.
-    connected_at: int = 0  #: When this connection was begun.
-    heard_at: int = 0  #: The last useful frame of this connection.
-    confirmed_at: int | None = None  #: The last frame that said: what is shown is right up to now.
-    retry_ms: int = 0  #: What the server said of this connection's successor.
-    is_quiet: bool = False
-    source_age_ms: int | None = None  #: As of the last transition.
-    trouble: Trouble | None = None  #: Why the server refused us last; None once a frame came.
-    state: LinkState = "connecting"
-    since: int = 0  #: When `state` began.
+RISE_AFTER_MS = 30_000  # how long a long-poll goes on until a stream is tried again
+REFUSED_MS = 30_000  # the least wait after a token was refused: only a person can change that
+TRIES_OF_PROVEN = 4  # in a row, until a long-poll takes the place of a stream that has worked
+UNAUTHORIZED = 401
+EXPIRED = "the token that opened this stream is not valid any more"
 
 
 def wake_at(link: Link) -> int | None:
@@ -133,7 +65,7 @@ def wake_at(link: Link) -> int | None:
         case "open":
             own = link.heard_at + _patience(link)
     stale_at = None if link.confirmed_at is None or link.state == "stale" else link.confirmed_at + _patience(link)
-    return min(at for at in (own, link.ask_at, stale_at) if at is not None)
+    return min(at for at in (own, link.ask_at, link.rise_at, stale_at) if at is not None)
 
 
 def step(link: Link, event: Event, *, now_ms: int, random: float) -> tuple[Link, tuple[Action, ...]]:
@@ -146,17 +78,23 @@ def step(link: Link, event: Event, *, now_ms: int, random: float) -> tuple[Link,
     match event:
         case Start() if link.phase == "idle":
             link, actions = _connect(replace(link, transport=link.transports[0], since=now_ms), now_ms)
+        case Received() if _is_rising(link, event.generation):
+            link, actions = _rise(link, event, now_ms, random)
+        case Dropped() if _is_rising(link, event.generation):
+            link = replace(link, rising=None, rise_at=now_ms + RISE_AFTER_MS)
         case Received() if _is_current(link, event.generation):
             link, actions = _received(replace(link, retry_ms=event.retry_ms), event.frame, now_ms, random)
         case Dropped() if _is_current(link, event.generation):
             link = replace(link, trouble=event.trouble, retry_ms=max(link.retry_ms, event.retry_ms))
-            link = _wait(link, now_ms, random)
+            link, actions = _wait(link, now_ms, random), _disconnect_rising(link)
         case Tick():
             link, actions = _tick(link, now_ms, random)
+        case Retry() if link.phase == "waiting":
+            link, actions = _connect(replace(link, transport=link.transports[0]), now_ms)
         case Stop() if link.phase != "stopped":
             actions = _disconnect(link)
-            link = replace(link, phase="stopped", ask_at=None, connect_at=None)
-        case Start() | Received() | Dropped() | Stop():
+            link = replace(link, phase="stopped", ask_at=None, connect_at=None, rising=None, rise_at=None)
+        case Start() | Received() | Dropped() | Retry() | Stop():
             return link, ()  # of an earlier generation, or too late
         case _:
             assert_never(event)
@@ -172,7 +110,8 @@ def _received(link: Link, frame: Frame, now_ms: int, random: float) -> tuple[Lin
             told = Trouble("protocol", 0, f"the server speaks protocol {frame.protocol}, this client {PROTOCOL}")
             return _leave(replace(link, trouble=told), now_ms, random)
         case Bye():
-            return _leave(replace(link, retry_ms=frame.retry_ms), now_ms, random)
+            refused = Trouble("unauthorized", UNAUTHORIZED, EXPIRED) if frame.code == "auth" else None
+            return _leave(replace(link, retry_ms=frame.retry_ms, trouble=refused), now_ms, random)
         case Trouble():
             # Our own later `subscribe` was refused, so the snapshot will not come on this connection.
             return _leave(replace(link, trouble=frame), now_ms, random)
@@ -184,7 +123,8 @@ def _received(link: Link, frame: Frame, now_ms: int, random: float) -> tuple[Lin
             link = replace(link, is_quiet=False)
     if link.phase == "connecting":
         proven = link.proven | {link.transport}
-        link = replace(link, phase="open", heard_at=now_ms, trouble=None, proven=proven)
+        rise_at = now_ms + RISE_AFTER_MS if _better(link) else None
+        link = replace(link, phase="open", heard_at=now_ms, trouble=None, proven=proven, rise_at=rise_at, rises=0)
     match outcome:
         case Outcome.APPLIED:
             return _confirmed(link, now_ms), ()
@@ -213,8 +153,9 @@ def _ask(link: Link, now_ms: int, random: float) -> tuple[Link, tuple[Action, ..
         return link, ()
     wait_ms = 0 if link.asks == 0 else delay_ms(link.asks - 1, random)
     link = replace(link, asks=link.asks + 1, asked_at=now_ms + wait_ms)
-    if link.transport == "sse":  # an event stream hears nothing: only a new one can ask
-        return replace(link, phase="waiting", connect_at=now_ms + wait_ms, ask_at=None), _disconnect(link)
+    if link.transport != "websocket":  # nobody hears us: only a new connection can ask
+        waiting = replace(link, phase="waiting", connect_at=now_ms + wait_ms, ask_at=None, rising=None, rise_at=None)
+        return waiting, _disconnect(link)
     if wait_ms == 0:
         return link, (Resync(link.generation, _delta(link)),)
     return replace(link, ask_at=now_ms + wait_ms), ()
@@ -230,14 +171,40 @@ def _tick(link: Link, now_ms: int, random: float) -> tuple[Link, tuple[Action, .
             return _leave(link, now_ms, random)
         case "open" if link.ask_at is not None and now_ms >= link.ask_at:
             return replace(link, ask_at=None), (Resync(link.generation, _delta(link)),)
+        case "open" if link.rise_at is not None and now_ms >= link.rise_at:
+            return _try_to_rise(link, now_ms)
         case _:
             return link, ()
+
+
+def _try_to_rise(link: Link, now_ms: int) -> tuple[Link, tuple[Action, ...]]:
+    """Open a stream beside the long-poll, the better ones by turns; or give up the one that has said nothing."""
+    if link.rising is not None:
+        return replace(link, rising=None, rise_at=now_ms + RISE_AFTER_MS), _disconnect_rising(link)
+    better = _better(link)
+    generation = max(link.generation, link.latest) + 1
+    # Without `resume`: by the time it answers, the long-poll will have gone on.
+    rising = Connect(generation, better[link.rises % len(better)], None, _delta(link))
+    rise_at = now_ms + HELLO_WITHIN_MS
+    return replace(link, rising=rising, rises=link.rises + 1, latest=generation, rise_at=rise_at), (rising,)
+
+
+def _rise(link: Link, event: Received, now_ms: int, random: float) -> tuple[Link, tuple[Action, ...]]:
+    """Go over to the stream that has spoken."""
+    assert link.rising is not None, "only a stream that is tried is gone over to"
+    left, rising = Disconnect(link.generation), link.rising
+    link = replace(link, generation=rising.generation, transport=rising.transport, rising=None, rise_at=None)
+    replica = begin(link.replica, resume=False)
+    link = replace(link, phase="connecting", connected_at=now_ms, ask_at=None, retry_ms=event.retry_ms, replica=replica)
+    link, actions = _received(link, event.frame, now_ms, random)
+    return link, (left, *actions)
 
 
 def _connect(link: Link, now_ms: int) -> tuple[Link, tuple[Action, ...]]:
     resume = link.replica.resume
     replica = begin(link.replica, resume=resume is not None)
-    link = replace(link, phase="connecting", generation=link.generation + 1, replica=replica)
+    generation = max(link.generation, link.latest) + 1
+    link = replace(link, phase="connecting", generation=generation, latest=generation, replica=replica)
     link = replace(link, connect_at=None, connected_at=now_ms, retry_ms=0)
     named = None if resume is None else str(resume)
     return link, (Connect(link.generation, link.transport, named, _delta(link)),)
@@ -249,25 +216,52 @@ def _leave(link: Link, now_ms: int, random: float) -> tuple[Link, tuple[Action, 
 
 def _wait(link: Link, now_ms: int, random: float) -> Link:
     """Return the link on its way to the next try. The server's `retry_ms` is the least; the jitter comes on top."""
+    least_ms = max(link.retry_ms, REFUSED_MS) if _is_refused(link) else link.retry_ms
     return replace(
         link,
         phase="waiting",
         transport=_next_transport(link),
         failures=link.failures + 1,
-        connect_at=now_ms + link.retry_ms + delay_ms(link.failures, random),
+        connect_at=now_ms + least_ms + delay_ms(link.failures, random),
         ask_at=None,
+        rising=None,
+        rise_at=None,
     )
 
 
 def _next_transport(link: Link) -> Transport:
     """F13: from a try that brought no frame on to the next; from a good connection back to the best if it is proven."""
+    first = link.transports[0]
+    if _is_refused(link):
+        return link.transport  # it gets through, and can tell: a browser's WebSocket cannot
     if link.phase == "open":
-        return link.transports[0] if link.transports[0] in link.proven else link.transport
-    return link.transports[(link.transports.index(link.transport) + 1) % len(link.transports)]
+        return first if first in link.proven else link.transport
+    following = link.transports[(link.transports.index(link.transport) + 1) % len(link.transports)]
+    # A stream that has worked is not blocked: its server is away, and would be found by whoever asks first.
+    is_too_soon = following == "long-poll" and link.failures + 1 < TRIES_OF_PROVEN and bool(link.proven - {following})
+    return first if is_too_soon else following
+
+
+def _better(link: Link) -> tuple[Transport, ...]:
+    """Return the streams that are preferred to the long-poll that is used; none while a stream is used."""
+    return link.transports[: link.transports.index(link.transport)] if link.transport == "long-poll" else ()
+
+
+def _is_refused(link: Link) -> bool:
+    return link.trouble is not None and link.trouble.status == UNAUTHORIZED
 
 
 def _disconnect(link: Link) -> tuple[Action, ...]:
-    return (Disconnect(link.generation),) if link.phase in ("connecting", "open") else ()
+    is_connected = link.phase in ("connecting", "open")
+    return (*((Disconnect(link.generation),) if is_connected else ()), *_disconnect_rising(link))
+
+
+def _disconnect_rising(link: Link) -> tuple[Action, ...]:
+    return () if link.rising is None else (Disconnect(link.rising.generation),)
+
+
+def _is_rising(link: Link, generation: int) -> bool:
+    return link.rising is not None and generation == link.rising.generation
 
 
 def _is_current(link: Link, generation: int) -> bool:

@@ -84,7 +84,7 @@ class Transition:
 
     start: Position  #: `from` on the wire.
     end: Position  #: `to` on the wire.
-    source_age_ms: int  #: Since the server last knew that its journal works.
+    source_age_ms: int | None  #: Since the server last knew that its journal works; None: it does not say.
     changes: tuple[Change, ...]  #: Empty: a heartbeat.
 
 

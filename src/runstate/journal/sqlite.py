@@ -85,13 +85,18 @@ class SqliteJournal:
 
     def reopen(self) -> Opened:
         """See the port. A store that was put in the place of ours comes with a new epoch."""
-        self.close()
+        self._drop_writer(f"store file {self.path} is being opened again")
+        # What is durable stays readable while the store refuses writes, so the readers stay until there are new ones.
+        former = self._readers
         try:
             with mapped_errors(self.path):
-                return self._open_store()
+                opened = self._open_store()
         except StoreError as exc:
             self._reason = str(exc)
             raise
+        if former is not None:
+            former.close()
+        return opened
 
     def close(self) -> None:
         """See the port."""

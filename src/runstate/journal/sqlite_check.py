@@ -229,9 +229,9 @@ class _Chain:
             return f"its bytes are no {self.key.kind} document ({exc})"
         if (document.key, document.version) != (self.key, version):
             return f"its bytes are {document.key.id} version {document.version}"
+        self.last = document
         if version == 1 and number != self.first_number:
             return "the order of creation does not name its revision"
-        self.last = document
         state = state_and_status(document)[0]
         came_from = old_state if before is None else state_and_status(before)[0]
         if (old_state, new_state) != (came_from, state):

@@ -25,8 +25,10 @@ def refusal(exc: sqlite3.Error, path: Path) -> StoreError:
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         what = "is not a SQLite database" if code == sqlite3.SQLITE_NOTADB else f"is damaged ({exc})"
         return StoreDamaged(f"store file {path} {what}; restore a backup of it (the file was left as it is)")
+    name = getattr(exc, "sqlite_errorname", "SQLITE_IOERR")
+    if name == "SQLITE_IOERR_SHMSIZE":  # the file beside the store that connections share could not grow
+        return StoreUnavailable(f"store file {path} refuses: {_REASONS[sqlite3.SQLITE_FULL]}")
     if code == sqlite3.SQLITE_IOERR:
-        name = getattr(exc, "sqlite_errorname", "SQLITE_IOERR")
         return StoreUnavailable(
             f"store file {path} refuses: the disk reports an error ({name}); look at the system's log"
         )

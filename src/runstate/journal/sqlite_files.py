@@ -111,7 +111,6 @@ def _copy(source: sqlite3.Connection, new: Path) -> Copied:
         source.backup(db)  # in one step: the pages of the one cut that `source` sees
         db.execute("PRAGMA journal_mode = DELETE")
         db.execute("INSERT OR REPLACE INTO meta VALUES ('backup', '1')")
-        db.execute("DELETE FROM meta WHERE key = 'log_inode'")  # of the original's log, which this file never had
     return Copied(epoch, head_revision(source), log_floor(source), new.stat().st_size)
 
 

@@ -148,7 +148,10 @@ def reading(path: Path, identity: Identity) -> Iterator[tuple[sqlite3.Connection
     with closing(connect(path, "ro")) as db:
         db.execute("BEGIN")
         meta = recognise(db, path)
-        if log is not None and meta.get("log_inode") == str(log.inode) and meta["inode"] != str(identity.inode):
+        # A marked copy never had a log; the first that it gets begins with taking the mark away.
+        if log is not None and (
+            "backup" in meta or (meta.get("log_inode") == str(log.inode) and meta["inode"] != str(identity.inode))
+        ):
             raise foreign_log(path)
         yield db, meta
 

@@ -15,8 +15,8 @@ from runstate.core.errors import InvalidValue, StaleAttempt, StoreUnavailable
 from runstate.core.events import MetadataChanged, ProgressReported, WorkerHeard, WorkerKnown
 from runstate.core.facts import Fact, Failed, HeartbeatHeard, LineLogged, MetadataPatched, Outcome, ProgressMade
 from runstate.core.model import Progress
-from runstate.pipeline.definition import Stage
 from runstate.pipeline.runlog import Line, RunLogs
+from runstate.pipeline.stage import Stage
 from runstate.ports import Attempt, Clock
 from runstate.state.durable import Ticket
 from runstate.state.manager import PipelineStateManager

@@ -25,7 +25,7 @@ from runstate.core.machine import Phase, is_terminal, phase_of
 from runstate.core.model import RunContext
 from runstate.core.run import Run
 from runstate.core.times import parse_time
-from runstate.pipeline.definition import Stage
+from runstate.pipeline.stage import Stage
 
 MAX_BACKOFF_S = 300.0
 MAX_INTERRUPTIONS = 3  # of one stage in one run, so a stage that kills its server does not loop

@@ -35,8 +35,9 @@ from runstate.pipeline.decide import (
     judge,
     not_served,
 )
-from runstate.pipeline.definition import Pipeline, Stage
+from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.runlog import Line, RunLogs
+from runstate.pipeline.stage import Stage
 from runstate.ports import Clock, StageRunner, StageTask
 from runstate.state.manager import PipelineStateManager
 

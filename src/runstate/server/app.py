@@ -28,10 +28,12 @@ from runstate.server.dashboard_files import dashboard_routes
 from runstate.server.files import Files
 from runstate.server.idempotency import IdempotencyKeys
 from runstate.server.logs import Logs
+from runstate.server.maintenance import Maintenance
 from runstate.server.problems import answer_error, answer_http_error
 from runstate.server.reads import Reads
 from runstate.server.stream import Streams
 from runstate.state.manager import PipelineStateManager
+from runstate.state.retention import Keep
 
 
 class Runstate:
@@ -45,6 +47,7 @@ class Runstate:
         tokens: Sequence[Token] = (),
         origins: Sequence[str] = (),
         any_host: bool = False,
+        keep: Keep | None = None,
     ) -> None:
         """Name what is served; nothing is opened before the lifespan begins.
 
@@ -53,6 +56,7 @@ class Runstate:
             data: The data directory; made if need be.
             tokens: Who may come in; none: everybody on this machine.
             origins: Pages of other servers that may use this one.
+            keep: What history keeps; None: everything.
             any_host: Whether `Host` may be any name although there are no tokens: the host application watches over it.
 
         Raises:
@@ -61,6 +65,7 @@ class Runstate:
         check_pipelines(pipelines)
         self._pipelines, self._data = tuple(pipelines), Path(data)
         self._policy = Policy(tuple(tokens), frozenset(origins), any_host)
+        self._keep = keep
         self._engine: Engine | None = None
         self._api: Starlette | None = None
         self._stack = AsyncExitStack()
@@ -90,7 +95,7 @@ class Runstate:
         Raises:
             StoreError: The data directory cannot be used.
         """
-        async with open_engine(self._pipelines, self._data) as engine:
+        async with open_engine(self._pipelines, self._data, keep=self._keep) as engine:
             self._engine, self._api = engine, make_api(engine, self._policy)
             try:
                 yield
@@ -165,6 +170,7 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/runs/{run_id}/retry", commands.retry, methods=["POST"]),
         Route("/runs/{run_id}/logs", logs.read),
         Route("/runs/{run_id}/files/{path:path}", files.read),
+        Route("/journal/compact", Maintenance(engine.manager, engine.clock).compact, methods=["POST"]),
         Route("/session", sessions.begin, methods=["POST"]),
         Route("/stream", streams.sse),
         WebSocketRoute("/ws", streams.websocket),

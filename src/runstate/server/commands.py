@@ -16,6 +16,7 @@ from runstate.pipeline.orchestrator import Orchestrator
 from runstate.server.idempotency import Command, IdempotencyKeys
 from runstate.server.problems import Problem
 from runstate.server.query import body_of, query_of
+from runstate.server.waiting import field_of
 from runstate.state.demands import Demands
 
 _TAG = re.compile(r'"([^"]*)"')
@@ -111,7 +112,7 @@ def _accepted(encoded: bytes, digest: str, position: str) -> Response:
 
 
 def _demands(request: Request) -> Demands:
-    header = request.headers.get("if-match")
+    header = field_of(request.headers, "if-match")
     if header is None or header.strip() == "*":
         return Demands()
     # RFC 9110 13.1.1: If-Match compares strongly, so a weak tag never matches.

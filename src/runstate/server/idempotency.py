@@ -18,8 +18,9 @@ from runstate.core.canonical import Json, digest, encode
 from runstate.core.commit import Document, Note
 from runstate.ports import Clock
 from runstate.server.problems import Problem
-from runstate.state.demands import ANSWER, Demands
+from runstate.state.demands import Demands
 from runstate.state.manager import PipelineStateManager
+from runstate.state.notes import ANSWER
 
 KEEP_MS = 48 * 3600 * 1000  # C3 asks for 24 h at least
 MAX_KEY_LENGTH = 255
@@ -66,6 +67,9 @@ class IdempotencyKeys:
         body_digest = digest(encode(body))
         while name in self._in_flight:
             await self._in_flight[name].wait()
+        if self._manager.trouble is not None:
+            # An answer whose commit the journal refused stands among the others until the store has been read again.
+            raise Problem("unavailable", f"the journal refuses writes: {self._manager.trouble}")
         kept = self._find(name, body_digest)
         if kept is not None:
             return None, kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from starlette.requests import Request
@@ -44,18 +44,33 @@ class Reads:
 
     async def run(self, request: Request) -> Response:
         """`GET /api/runs/{run_id}` (H1)."""
-        kept = await self._manager.find_run(request.path_params["run_id"])
-        return await self._now(request, lambda: self._manager.head.get(kept.key) or kept)
+        run_id = request.path_params["run_id"]
+        await self._manager.find_run(run_id)
+        return await self._now(request, lambda: self._manager.head.run(run_id), lambda: self._manager.find_run(run_id))
 
-    async def _now(self, request: Request, read: Callable[[], Document]) -> Response:
-        """Answer with a document as it is, or as soon as it is newer than the reader's (H2, H3, H4)."""
+    async def _now(
+        self,
+        request: Request,
+        read: Callable[[], Document | None],
+        find: Callable[[], Awaitable[Document]] | None = None,
+    ) -> Response:
+        """Answer with a document as it is, or as soon as it is newer than the reader's (H2, H3, H4).
+
+        Args:
+            find: Finds a document that `read` does not have in memory; None where it always has it.
+        """
+
+        async def here() -> Document:
+            document = read()
+            assert document is not None, "pipelines and their current runs are in memory"
+            return document
+
         condition = condition_of(query_of(request, OPTIONS), request.headers)
-        document = await newer(self._manager, condition, read)
-        shown = document or read()
-        headers = self.headers(shown) | {"Cache-Control": "no-cache"}
+        document, is_wanted = await newer(self._manager, condition, read, find or here)
+        headers = self.headers(document) | {"Cache-Control": "no-cache"}
         if condition.wait_s is not None:
             headers["Preference-Applied"] = f"wait={condition.wait_s}"
-        if document is None:
+        if not is_wanted:
             return Response(None, 304, headers)
         return Response(document.encoded, 200, headers, "application/json")
 

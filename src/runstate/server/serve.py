@@ -23,6 +23,7 @@ from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.runlog import Line
 from runstate.server.access import Policy
 from runstate.server.app import make_api
+from runstate.state.retention import Keep
 
 MAX_MESSAGE_BYTES = 64 * 1024  # what a WebSocket client may send us: subscriptions are short
 DRAIN_S = 5
@@ -53,6 +54,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8642,
     policy: Policy | None = None,
+    keep: Keep | None = None,
     on_ready: Callable[[str], None],
     on_line: Callable[[Line], None] | None = None,
 ) -> None:
@@ -63,6 +65,8 @@ async def serve(
         data: The data directory.
         host: An address of this machine; any but a loopback address needs tokens, or `policy.any_host`.
         port: 0 chooses a free one.
+        policy: Who may come in; None: everybody on this machine.
+        keep: What history keeps; None: everything.
         on_ready: Called with the URL once connections are accepted.
         on_line: Called with each log line of a stage.
 
@@ -76,7 +80,7 @@ async def serve(
     listener = listen(host, port, is_open=not policy.tokens and not policy.any_host)
     try:
         url = url_of(listener)
-        async with open_engine(pipelines, data, on_line=on_line) as engine:
+        async with open_engine(pipelines, data, on_line=on_line, keep=keep) as engine:
             engine.lock.set_url(url)
             config = uvicorn.Config(
                 make_api(engine, policy),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.datastructures import Headers
 
@@ -22,7 +24,7 @@ MAX_WAIT_S = 60
 OPTIONS = ("min", "after", "wait")
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
-_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
+_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,15})\"?\s*(?=[,;]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +44,19 @@ class Condition:
         return self.after is None or document.position.order > self.after.order
 
 
-def condition_of(query: dict[str, str], headers: Headers | Mapping[str, str]) -> Condition:
+def condition_of(query: dict[str, str], headers: Headers) -> Condition:
     """Return what the query and the headers ask.
 
     Raises:
         Problem: They are not as they should be.
     """
-    header = headers.get("if-none-match")
+    header = field_of(headers, "if-none-match")
     tags = tuple(_TAG.findall(header or ""))
     is_any = header is not None and header.strip() == "*"
-    prefer = _PREFER_WAIT.search(headers.get("prefer", ""))
+    prefer = _PREFER_WAIT.search(field_of(headers, "prefer") or "")
     wait_s: int | None = None
     if "wait" in query:
-        wait_s = min(number_of(query, "wait", default=0, least=0, most=10**9), MAX_WAIT_S)
+        wait_s = min(number_of(query, "wait", default=0, least=0, most=10**15), MAX_WAIT_S)
     elif prefer is not None:
         wait_s = min(int(prefer[1]), MAX_WAIT_S)
     after = position_of(query, "after")
@@ -64,6 +66,12 @@ def condition_of(query: dict[str, str], headers: Headers | Mapping[str, str]) ->
         if header is None and "wait" in query:
             raise Problem("bad_query", "wait needs to know what you have: send If-None-Match, or after=<position>")
     return Condition(position_of(query, "min"), tags, is_any, after, wait_s)
+
+
+def field_of(headers: Headers, name: str) -> str | None:
+    """Return a list field whole: a client or a proxy may send it as several lines (RFC 9110 5.3)."""
+    lines = headers.getlist(name)
+    return ", ".join(lines) if lines else None
 
 
 def _position(tag: str) -> Position | None:
@@ -93,24 +101,44 @@ async def reach(manager: PipelineStateManager, least: Position | None) -> None:
     check_not_draining(manager)
 
 
-async def newer(manager: PipelineStateManager, condition: Condition, read: Callable[[], Document]) -> Document | None:
-    """Return the document as soon as the reader wants to see it, None if that is not before its time is over (H3).
+async def newer(
+    manager: PipelineStateManager,
+    condition: Condition,
+    read: Callable[[], Document | None],
+    find: Callable[[], Awaitable[Document]],
+) -> tuple[Document, bool]:
+    """Return the document as soon as the reader wants to see it, else as it is when its time is over (H3).
+
+    Args:
+        read: Returns the document, None where only the journal has it; a run may be left while its reader waits.
+        find: Returns the document wherever it is.
+
+    Returns:
+        The document, and whether the reader wants to see it.
 
     Raises:
         Problem: The reader has seen a position that this server does not reach, or the server ends.
     """
     await reach(manager, condition.least)
     await reach(manager, condition.after)
-    if not condition.wait_s:
-        document = read()
-        return document if condition.is_met(document) else None
-    try:
+    document = await find()
+    if condition.is_met(document) or not condition.wait_s:
+        return document, condition.is_met(document)
+
+    def may_be_met(*, was_here: bool) -> bool:
+        now = read()
+        return manager.bus.is_draining or (was_here if now is None else condition.is_met(now))
+
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(condition.wait_s):
-            await manager.until(lambda: condition.is_met(read()) or manager.bus.is_draining)
-    except TimeoutError:
-        return None
-    check_not_draining(manager)
-    return read()
+            while not condition.is_met(document):
+                check_not_draining(manager)
+                may_be = partial(may_be_met, was_here=read() is not None)
+                await manager.until(may_be)
+                document = await find()
+            return document, True
+    document = await find()
+    return document, condition.is_met(document)
 
 
 def check_not_draining(manager: PipelineStateManager) -> None:

@@ -142,7 +142,8 @@ class Subscription:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._wake.wait()
             except TimeoutError:
-                return self._transition((), self._source.head.position)
+                if not self._wake.is_set():  # else a commit came in the same turn of the loop, and is owed
+                    return self._transition((), self._source.head.position)
 
     async def _owed(self) -> Frame | None:
         if self._ended == "behind":
@@ -196,7 +197,7 @@ class EventBus:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._recent = Recent()
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: dict[Subscription, None] = {}  # in the order in which they came, so a simulation repeats
         self.is_draining = False  #: Whether the server is about to end.
 
     def __len__(self) -> int:
@@ -206,13 +207,13 @@ class EventBus:
     def subscribe(self, source: Source, wanted: Wanted | None = None) -> Iterator[Subscription]:
         """Register a reader for as long as the block lasts."""
         subscription = Subscription(source, self._recent, wanted or Wanted(), self._clock)
-        self._subscriptions.add(subscription)
+        self._subscriptions[subscription] = None
         if self.is_draining:
             subscription.end("drain")
         try:
             yield subscription
         finally:
-            self._subscriptions.discard(subscription)
+            self._subscriptions.pop(subscription, None)
 
     def publish(self, commit: Commit) -> None:
         """Tell every reader of a commit; returns at once."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from runstate.core.commit import Document, Note
 from runstate.core.errors import Conflict
 
-ANSWER = "answer"  #: The kind of note that keeps a command's answer.
-
 MakeAnswer = Callable[[Document], Note]
 
 

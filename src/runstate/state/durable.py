@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 from runstate.core.commit import Commit
 from runstate.core.errors import StoreError, StoreUnavailable
-from runstate.ports import Journal, Opened
+from runstate.ports import Compaction, Journal, Opened, Retention
 from runstate.state.writer import (
     Append,
     Appended,
+    Compact,
     Failed,
     JournalWriter,
     Probe,
@@ -25,6 +26,7 @@ from runstate.state.writer import (
     Reopen,
     Reopened,
     Result,
+    TurnDone,
     Writer,
 )
 
@@ -78,6 +80,7 @@ class Durability:
         self.trouble: StoreError | None = None  #: Why commits do not work now; None where they do.
         self._journal, self._owner, self._make_writer = journal, owner, make_writer
         self._under_way: list[tuple[Append, Ticket]] = []
+        self._turns: list[asyncio.Future[Compaction]] = []
         self._changed = asyncio.Event()
 
     @asynccontextmanager
@@ -112,6 +115,18 @@ class Durability:
         """Wait until `condition` holds; it is asked again after each of the journal's answers."""
         while not condition():
             await self._changed.wait()
+
+    async def compact_turn(self, retention: Retention, after: int) -> Compaction:
+        """Let one turn of compaction have its place between the appends; return what it did.
+
+        Raises:
+            StoreUnavailable: The journal refuses writes now.
+        """
+        self.check()
+        done: asyncio.Future[Compaction] = self._loop.create_future()
+        self._turns.append(done)
+        self._writer.put(Compact(retention, after))
+        return await done
 
     def wake(self) -> None:
         """Let everybody who waits look again at once: something else than the journal has changed."""
@@ -161,6 +176,8 @@ class Durability:
                 self._fail(error)
             case Reopened(opened, missed):
                 self._resume(opened, missed)
+            case TurnDone(compaction):
+                self._turns.pop(0).set_result(compaction)
         self.wake()
 
     def _fail(self, error: StoreError) -> None:
@@ -171,6 +188,9 @@ class Durability:
         lost, self._under_way = self._under_way, []
         for _, ticket in lost:
             ticket.future.set_exception(StoreUnavailable(f"the journal refused the commit: {error}"))
+        turns, self._turns = self._turns, []
+        for turn in turns:
+            turn.set_exception(StoreUnavailable(f"the journal refuses writes: {error}"))
 
     def _resume(self, opened: Opened, missed: Sequence[Commit]) -> None:
         if self.trouble is None:

@@ -27,20 +27,17 @@ from runstate.core.model import (
     PipelineDocument,
     RunContext,
     Value,
-    decode_ledger,
-    encode_ledger,
     reserve_bytes,
 )
 from runstate.core.position import Position
 from runstate.core.run import Run, reserve_of, step, with_short_texts
-from runstate.ports import Clock, Journal, Opened
+from runstate.ports import Clock, Compaction, Journal, Opened, Retention
 from runstate.state.bus import EventBus
-from runstate.state.demands import ANSWER, NO_DEMANDS, Demands, MakeAnswer
+from runstate.state.demands import NO_DEMANDS, Demands, MakeAnswer
 from runstate.state.durable import Durability, MakeWriter, Ticket
 from runstate.state.head import Head
+from runstate.state.notes import Notes, ledger_note
 from runstate.state.writer import Append, JournalWriter
-
-LEDGER = "ledger"
 
 
 class PipelineStateManager:
@@ -139,6 +136,21 @@ class PipelineStateManager:
         """Let everybody who waits in `until` look again at once."""
         self._durability.wake()
 
+    async def compact(self, retention: Retention) -> Compaction:
+        """Remove the versions that `retention` gives up, beside the traffic; return what was done in all.
+
+        Raises:
+            StoreUnavailable: The journal refuses writes now; what was removed so far stays removed.
+        """
+        done, after = Compaction(0, 0, 0, 0, None), 0
+        while True:
+            turn = await self._durability.compact_turn(retention, after)
+            versions, commits = done.versions + turn.versions, done.commits + turn.commits
+            done = Compaction(versions, commits, max(done.damaged, turn.damaged), turn.floor, None)
+            if turn.next is None:
+                return done
+            after = turn.next
+
     # Writing: decided on the pending documents, in the loop's thread; durable when the ticket is done.
 
     def pending_run(self, run_id: str) -> Run:
@@ -150,7 +162,7 @@ class PipelineStateManager:
         document = self._pending_document(Key("run", run_id))
         if document is None:
             raise NotFound(f"there is no run {run_id} that could change")
-        return Run(document.run, self._ledgers.get(run_id, Ledger()))
+        return Run(document.run, self._notes.ledger(run_id))
 
     def serve(self, stage_orders: Mapping[str, Sequence[str]]) -> Ticket | None:
         """Make the pipelines' documents say what is defined; the first becomes the default. None: nothing changed."""
@@ -225,7 +237,7 @@ class PipelineStateManager:
     @property
     def answers(self) -> Mapping[str, bytes]:
         """The kept answers of commands by id, as decided; each is durable once its commit is (PROTOCOL C3)."""
-        return self._answers
+        return self._notes.answers
 
     def apply(
         self, run_id: str, event: Event, *, by: str | None = None, demands: Demands = NO_DEMANDS
@@ -246,7 +258,7 @@ class PipelineStateManager:
         over = is_terminal(new.context.state)
         notes: tuple[Note, ...] = ()
         if over or new.ledger != old.ledger:
-            notes = (Note(LEDGER, run_id, None if over else encode_ledger(new.ledger)),)
+            notes = (ledger_note(run_id, None if over else new.ledger),)
         if new.context is old.context:
             return self._enqueue(Append(None, notes)) if notes else None
         details = {name: getattr(event, name) for name in ("stage", "attempt") if hasattr(event, name)}
@@ -299,18 +311,8 @@ class PipelineStateManager:
             self._pending_revision = work.commit.position.revision
             self._pending |= {change.document.key: change.document for change in work.commit.changes}
         for note in work.all_notes:
-            self._take_note(note)
+            self._notes.take(note)
         return ticket
-
-    def _take_note(self, note: Note) -> None:
-        if note.kind == LEDGER:
-            self._ledgers.pop(note.id, None)
-            if note.value is not None:
-                self._ledgers[note.id] = decode_ledger(note.value)
-        elif note.kind == ANSWER:
-            self._answers.pop(note.id, None)
-            if note.value is not None:
-                self._answers[note.id] = note.value
 
     # What the journal's answers mean (`state/durable.py`).
 
@@ -333,10 +335,7 @@ class PipelineStateManager:
         """Take what the journal holds as what is: nothing is pending."""
         self._pending: dict[Key, Document] = {}
         self._pending_revision = opened.revision
-        self._ledgers: dict[str, Ledger] = {}
-        self._answers: dict[str, bytes] = {}
-        for note in opened.notes:
-            self._take_note(note)
+        self._notes = Notes(opened.notes)
 
 
 def _event_word(event: Event) -> str:

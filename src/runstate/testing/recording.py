@@ -28,9 +28,15 @@ class Row(msgspec.Struct, frozen=True):
         """What the document is known by."""
         return self.kind, self.id
 
+    def __str__(self) -> str:
+        return f"{self.id[-10:]} v{self.version}{'' if self.verified else '?'}"
+
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
-    pass
+    def __str__(self) -> str:
+        named = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        words = (f"{name}=[{', '.join(map(str, value))}]" if name == "rows" else f"{name}={value}" for name, value in named)
+        return f"{type(self).__name__}({', '.join(words)})"
 
 
 class Opened(_Event, frozen=True, kw_only=True, tag="opened"):

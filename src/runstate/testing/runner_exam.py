@@ -33,7 +33,8 @@ from runstate.core.facts import (
     Succeeded,
 )
 from runstate.core.model import make_progress
-from runstate.pipeline.definition import Fatal, Pipeline, Skip, StageContext
+from runstate.pipeline.definition import Pipeline
+from runstate.pipeline.stage import Fatal, Skip, StageContext
 from runstate.ports import Attempt, StageRunner, StageTask
 
 LIMIT_S = 20.0  # for one check; nothing in it takes long

@@ -24,7 +24,7 @@ from runstate.core.link import step as decide
 from runstate.core.link import wake_at
 from runstate.core.position import Position
 from runstate.core.reader import Mode, Topics
-from runstate.core.replica import Change, Delta, Entry, Frame, Full, Hello, Replica, Snapshot, Transition, Trouble
+from runstate.core.replica import Bye, Change, Delta, Entry, Frame, Full, Hello, Replica, Snapshot, Transition, Trouble
 from runstate.core.replica import Left as Gone
 from runstate.state.bus import EventBus, Source, Subscription, Wanted
 from runstate.testing import recording
@@ -43,7 +43,7 @@ class Served(Protocol):
 
     source: Source
     bus: EventBus
-    wires: set[Wire]  #: Cut when the server dies.
+    wires: dict[Wire, None]  #: Cut when the server dies.
 
     async def find(self, run_id: str) -> Document | None:
         """Return a run that may only stand in the journal, after the time that this takes."""
@@ -78,7 +78,7 @@ class Client:
     def __init__(self, world: World, name: str, habits: Habits, chance: Random) -> None:
         """Make one; `start` begins."""
         self.name, self.habits, self.world = name, habits, world
-        self.chance = chance
+        self.chance, self.lies = chance, habits.lies
         transports = ("sse",) if habits.sse else ("websocket", "sse")
         self.link = Link(transports=transports, replica=Replica(habits.topics), delta=habits.delta)  # type: ignore[arg-type]
         self._wire: Wire | None = None
@@ -103,6 +103,10 @@ class Client:
         """Take nothing from the connection for so long."""
         if self._wire is not None:
             self._wire.stall(seconds)
+
+    def garble(self) -> None:
+        """Hear something that nobody sent and nobody can read."""
+        self.do(Received(self.link.generation, parse_frame(b"{")))
 
     def do(self, event: Event) -> None:
         """Take one step and do what it says."""
@@ -178,7 +182,7 @@ class Wire:
         self._ended = False  # by the server: what is under way is all there will be
         self._world.counts["connect" if action.resume is None else "resume"] += 1
         habits = client.habits
-        self._record(
+        self._world.record(
             recording.Connected(
                 client=client.name,
                 at_ms=self._world.loop.now_ms(),
@@ -236,7 +240,7 @@ class Wire:
             self._drop(Trouble("not_found", 404, "there is no such run"))
             return
         self._server = server
-        server.wires.add(self)
+        server.wires[self] = None
         wanted = Wanted(topics, resume, action.delta, habits.mode, tuple(one for one in kept if one is not None))
         with server.bus.subscribe(server.source, wanted) as self._subscription:
             async for frame in self._subscription:
@@ -273,7 +277,7 @@ class Wire:
 
     def _treated(self, data: bytes) -> list[bytes]:
         chance = self._chance
-        if chance.random() >= self._client.habits.lies:
+        if chance.random() >= self._client.lies:
             return [data]
         self._world.counts["lie"] += 1
         match chance.choice(["garble", "double", "drop", "swap", "bend"]):
@@ -324,7 +328,7 @@ class Wire:
         return self._chance.randrange(1, max(2, round(self._client.habits.latency_s * 1000))) / 1000
 
     def _record(self, event: recording.Event) -> None:
-        if not self._client.habits.lies:
+        if not self._client.habits.lies:  # else what was sent is not what arrives
             self._world.record(event)
 
     def _heard(self, data: bytes) -> None:
@@ -371,8 +375,8 @@ def heard(client: str, at_ms: int, data: bytes) -> recording.Event | None:
         case Transition(start=start, end=end, changes=changes):
             rows = tuple(_row(one) for one in changes if not isinstance(one, Gone))
             return recording.Stepped(**common, start=str(start), end=str(end), rows=rows)
-        case _ if b'"bye"' in data[:20]:
-            return recording.Left(**common, code=frame.code, resume=_told.decode(data).resume)
+        case Bye(code=code):
+            return recording.Left(**common, code=code, resume=_told.decode(data).resume)
         case _:
             return None
 

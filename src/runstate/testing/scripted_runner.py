@@ -10,7 +10,7 @@ from runstate.core.canonical import FrozenJson
 from runstate.core.errors import NotStartable
 from runstate.core.facts import Failed, Outcome, Succeeded
 from runstate.core.model import Worker
-from runstate.pipeline.definition import Stage
+from runstate.pipeline.stage import Stage
 from runstate.ports import Report, StageTask
 
 

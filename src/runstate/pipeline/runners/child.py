@@ -22,7 +22,7 @@ import msgspec
 from runstate.core.errors import NotStartable, RunstateError
 from runstate.core.facts import Fact, Failed, LineLogged, Outcome, Skipped, Succeeded
 from runstate.core.model import Worker
-from runstate.pipeline.definition import Pipeline, Stage
+from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.runners.messages import (
     MAX_MESSAGE_BYTES,
     FromWorker,
@@ -34,6 +34,7 @@ from runstate.pipeline.runners.messages import (
 from runstate.pipeline.runners.outcome import ORPHANED, outcome_of_exit
 from runstate.pipeline.runners.pipes import LineCutter, PipeReader
 from runstate.pipeline.runners.spawner import ForkServerGone, Spawner
+from runstate.pipeline.stage import Stage
 from runstate.ports import Report, StageTask
 
 HEARTBEAT_S = 10.0

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runstate.pipeline.definition import Place
+from runstate.pipeline.stage import Place
 
 MAIN = "__runstate_main__"
 

@@ -13,7 +13,7 @@ from runstate.core.canonical import FrozenJson
 from runstate.core.errors import InvalidValue
 from runstate.core.facts import Failed, Outcome, Skipped, Succeeded
 from runstate.core.model import EMPTY, MAX_ERROR_BYTES, MAX_OUTPUTS_BYTES, cut_text
-from runstate.pipeline.definition import Fatal, Skip
+from runstate.pipeline.stage import Fatal, Skip
 
 MAX_TRACEBACK_LINES = 200
 MAX_LINE_BYTES = 8 * 1024  # of one log line; PROTOCOL is silent, a line of text is meant

@@ -19,7 +19,6 @@ import msgspec
 
 from runstate.core.errors import NotStartable
 from runstate.core.model import Worker
-from runstate.pipeline.definition import Place
 from runstate.pipeline.runners.messages import (
     Ended,
     Fork,
@@ -35,6 +34,7 @@ from runstate.pipeline.runners.messages import (
 )
 from runstate.pipeline.runners.pipes import PipeReader
 from runstate.pipeline.runners.process import identify, kill_survivor
+from runstate.pipeline.stage import Place
 
 SURVIVOR_S = 5.0  # one round of killing what a dead fork server left; rounds go on until nothing is left
 

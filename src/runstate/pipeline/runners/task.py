@@ -19,7 +19,7 @@ from typing import Self
 from runstate.core.errors import NotStartable
 from runstate.core.facts import Fact, Failed, HeartbeatHeard, Outcome, ProgressMade
 from runstate.core.model import Worker
-from runstate.pipeline.definition import Pipeline, StageFunction
+from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.runners.context import RunningContext, StageLog
 from runstate.pipeline.runners.outcome import (
     KILLED,
@@ -29,6 +29,7 @@ from runstate.pipeline.runners.outcome import (
     outcome_of_value,
     traceback_lines,
 )
+from runstate.pipeline.stage import StageFunction
 from runstate.ports import Report, StageTask
 
 HEARTBEAT_S = 10.0

@@ -28,7 +28,6 @@ from types import FrameType
 import msgspec
 
 from runstate.core.facts import Fact, HeartbeatHeard, LineLogged, Outcome, ProgressMade
-from runstate.pipeline.definition import Place
 from runstate.pipeline.runners.context import RunningContext, StageLog
 from runstate.pipeline.runners.load import load_function
 from runstate.pipeline.runners.messages import Go, ToWorker, encode_fact, encode_outcome
@@ -43,6 +42,7 @@ from runstate.pipeline.runners.outcome import (
     traceback_lines,
 )
 from runstate.pipeline.runners.process import MARK, identify, mark_of, name_of
+from runstate.pipeline.stage import Place
 from runstate.ports import StageTask
 
 BROKEN = 70  #: Exit status of a worker that could not do its own part (EX_SOFTWARE).
