@@ -62,7 +62,7 @@ async def test_shows_each_change():
         await send(socket, hello(10), snapshot(10, change(run(1, "starting"), 10)))
         view = await first
 
-        assert socket.request.path == "/api/ws?topics=run%3Ar1"
+        assert socket.request.path == "/api/ws?topics=run%3Ar1&delta=1"
         assert (view.link, view.transport, str(view.position), view.run.state) == (
             "live",
             "websocket",
@@ -99,7 +99,7 @@ async def test_goes_stale_by_time_and_resumes():
 
         clock.advance(125)
         socket = await world.opened.get()
-        assert socket.request.path == f"/api/ws?topics=%2A&resume={at(10)}"
+        assert socket.request.path == f"/api/ws?topics=%2A&resume={at(10)}&delta=1"
         await send(socket, hello(11), transition(10, 11, change(run(2, "running_a"), 11)))
         assert (await seen(views, lambda view: view.link == "live")).run.version == 2
 
@@ -115,7 +115,7 @@ async def test_asks_for_a_snapshot_on_the_same_socket():
 
         await send(socket, transition(11, 12))
         assert (await anext(views)).link == "resyncing"
-        assert json.loads(await socket.recv()) == {"type": "subscribe", "topics": "*"}
+        assert json.loads(await socket.recv()) == {"type": "subscribe", "topics": "*", "delta": "1"}
         await send(socket, snapshot(12, change(run(3, "success", status="idle"), 12)))
         assert (await anext(views)).run.state == "success"
 
@@ -138,7 +138,7 @@ async def test_falls_back_to_an_event_stream():
             view = await seen(views, lambda view: view.link == "live")
 
             assert (view.transport, view.run.state) == ("sse", "starting")
-            assert [asked for asked, _, _ in world.asked] == ["GET /api/ws?topics=%2A", "GET /api/stream?topics=%2A"]
+            assert [asked for asked, _, _ in world.asked] == ["GET /api/ws?topics=%2A&delta=1", "GET /api/stream?topics=%2A&delta=1"]
             assert {headers["authorization"] for _, headers, _ in world.asked} == {"bearer t"}
 
             frames.put_nowait(None)

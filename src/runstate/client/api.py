@@ -12,19 +12,24 @@ from urllib.parse import quote
 
 import httpx
 
+from runstate.client.clock import Clock, MonotonicClock
 from runstate.client.errors import Problem
-from runstate.client.follow import Clock, MonotonicClock, follow, query
+from runstate.client.follow import follow, query
 from runstate.client.http import TIMEOUT_S, Http, Receipt, RunList
-from runstate.client.transports import LOOPBACK, End, Hear, run_event_stream, run_websocket
+from runstate.client.transports import LOOPBACK, End, Hear, run_event_stream, run_long_poll, run_websocket
 from runstate.client.view import View, view_of
+from runstate.client.watches import Watches
 from runstate.core.canonical import Json
 from runstate.core.errors import InvalidValue
 from runstate.core.link import Connect, Link, Transport
 from runstate.core.model import PipelineDocument, RunContext
 from runstate.core.replica import Replica
 
-#: Refusals that another try cannot change: the request itself is wrong, or its token.
-FINAL = frozenset({400, 401, 403, 404})
+#: Refusals that another try cannot change: the request itself is wrong.
+FINAL = frozenset({400, 404})
+#: Likewise where nothing was shown yet; a token that expires later may be renewed, so that view is stale and says why.
+FINAL_AT_FIRST = FINAL | {401, 403}
+TRANSPORTS: tuple[Transport, ...] = ("websocket", "sse", "long-poll")
 
 
 @asynccontextmanager
@@ -32,7 +37,8 @@ async def connect(
     url: str,
     token: str | None = None,
     *,
-    transports: tuple[Transport, ...] = ("websocket", "sse"),
+    transports: tuple[Transport, ...] = TRANSPORTS,
+    delta: bool = True,
     clock: Clock | None = None,
     random: Callable[[], float] = system_random,
 ) -> AsyncGenerator[Client]:
@@ -40,7 +46,9 @@ async def connect(
 
     Args:
         url: Where the server is, such as `http://127.0.0.1:8642`, or below a path of another application.
-        transports: For `watch`, in order of preference.
+        token: Sent with every request, stream and poll.
+        transports: For `watch`, in order of preference; it falls back by itself, and finds its way up again.
+        delta: Take patches where the server has them; each is verified, and a wrong one ends that (F10).
         clock: Time, for tests.
         random: Drawn evenly from [0, 1), for tests.
 
@@ -56,7 +64,8 @@ async def connect(
         ) as http,
         asyncio.TaskGroup() as followers,
     ):
-        client = Client(http, followers, transports=transports, clock=clock or MonotonicClock(), random=random)
+        clock = clock or MonotonicClock()
+        client = Client(http, followers, transports=transports, delta=delta, clock=clock, random=random)
         try:
             yield client
         except BaseException as exc:  # noqa: BLE001 - goes on below, outside the group that would wrap it
@@ -75,10 +84,12 @@ class Client:
         followers: asyncio.TaskGroup,
         *,
         transports: tuple[Transport, ...],
+        delta: bool,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
-        self._client, self._http = http, Http(http)
+        self._client, self._http = http, Http(http, clock=clock, random=random)
+        self._watches, self._delta = Watches(), delta
         self._followers, self._following = followers, set[asyncio.Task[None]]()
         self._transports, self._clock, self._random = transports, clock, random
 
@@ -102,7 +113,7 @@ class Client:
 
     async def get_version(self, run_id: str, version: int) -> RunContext:
         """Return a run as it was at `version`."""
-        return await self._http.run(f"api/runs/{_part(run_id)}/versions/{version}")
+        return await self._http.version(f"api/runs/{_part(run_id)}/versions/{version}")
 
     async def history(self, run_id: str, *, after: int | None = None, limit: int | None = None) -> dict[str, Json]:
         """Return a page of a run's commits (PROTOCOL H6)."""
@@ -126,17 +137,35 @@ class Client:
         pipeline: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         stages: Sequence[str] | None = None,
+        *,
+        if_match: str | None = None,
     ) -> Receipt:
-        """Start a run of a pipeline (None: of the first), of all stages or of some."""
+        """Start a run of a pipeline (None: of the first), of all stages or of some; return once every open watch shows it.
+
+        Like every command it is sent again when no answer comes or the server is away for a moment, and is done once (C3).
+
+        Args:
+            if_match: Only if this is still the position of what would be replaced: the status document (C2).
+        """
         body: dict[str, Json] = {} if metadata is None else {"metadata": dict(metadata)}
         if stages is not None:
             body["stages"] = list(stages)
         path = "api/pipeline/start" if pipeline is None else f"api/pipelines/{_part(pipeline)}/start"
-        return await self._http.command(path, body)
+        return await self._command(path, body, if_match)
 
-    async def stop(self, run_id: str, reason: str | None = None) -> Receipt:
+    async def stop(self, run_id: str, reason: str | None = None, *, if_match: str | None = None) -> Receipt:
         """Ask a run to stop; it is stopped when its worker is dead."""
-        return await self._http.command(f"api/runs/{_part(run_id)}/stop", {} if reason is None else {"reason": reason})
+        body: dict[str, Json] = {} if reason is None else {"reason": reason}
+        return await self._command(f"api/runs/{_part(run_id)}/stop", body, if_match)
+
+    async def retry(self, run_id: str, *, if_match: str | None = None) -> Receipt:
+        """Go on with a run that failed or was stopped, from the stage that did not finish."""
+        return await self._command(f"api/runs/{_part(run_id)}/retry", {}, if_match)
+
+    async def _command(self, path: str, body: Mapping[str, Json], if_match: str | None) -> Receipt:
+        receipt = await self._http.command(path, body, if_match=if_match)
+        await self._watches.reach(receipt.position)
+        return receipt
 
     async def watch(self, *topics: str) -> AsyncGenerator[View]:
         """Yield what is so now, and again whenever the documents, the position or the state of the link change.
@@ -148,11 +177,12 @@ class Client:
             topics: `*` (the default), `pipeline:<name>`, `run:<id>`.
 
         Raises:
-            Problem: The server refuses this subscription or its token.
+            Problem: The server refuses this subscription, or the token it begins with.
         """
         latest: asyncio.Queue[Link] = asyncio.Queue(1)
 
         def show(link: Link) -> None:
+            self._watches.put(latest, link)
             if link.confirmed_at is None and link.failures == 0:
                 return
             if latest.full():
@@ -160,19 +190,21 @@ class Client:
             latest.put_nowait(link)
 
         topics = topics or ("*",)
-        link = Link(transports=self._transports, replica=Replica(topics=topics))
+        link = Link(transports=self._transports, replica=Replica(topics=topics), delta=self._delta)
         loop = follow(link, partial(self._open, topics), show, clock=self._clock, random=self._random)
         following = self._followers.create_task(loop)
         self._following.add(following)
         try:
             while True:
                 link = await latest.get()
-                if link.trouble is not None and link.trouble.status in FINAL:
+                final = FINAL_AT_FIRST if link.confirmed_at is None else FINAL
+                if link.trouble is not None and link.trouble.status in final:
                     raise Problem(link.trouble.code, link.trouble.status, link.trouble.detail)
                 yield view_of(link, self._clock.now_ms())
         finally:
             following.cancel()
             self._following.discard(following)
+            self._watches.drop(latest)
 
     def stop_watching(self) -> None:
         """End every `watch`; part of leaving `connect`."""
@@ -187,6 +219,8 @@ class Client:
                 return await run_websocket(self._client.base_url, headers, asked, hear, outbox)
             case "sse":
                 return await run_event_stream(self._client, asked, hear)
+            case "long-poll":
+                return await run_long_poll(self._client, topics, hear, self._clock)
 
 
 def _base(url: str) -> httpx.URL:

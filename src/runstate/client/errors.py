@@ -24,9 +24,10 @@ class ServerUnreachable(RunstateError):
 class Problem(RunstateError):
     """The server refused (RFC 9457); nothing changed."""
 
-    def __init__(self, code: str, status: int, detail: str, document: Json = None) -> None:
+    def __init__(self, code: str, status: int, detail: str, document: Json = None, *, retry_after_ms: int = 0) -> None:
         self.code = code  #: The stable word of PROTOCOL H9.
         self.status = status  #: HTTP status.
         self.detail = detail  #: One sentence.
         self.document = document  #: The current document, where the refusal is about it.
+        self.retry_after_ms = retry_after_ms  #: Ask again no sooner; 0 where the server did not say.
         super().__init__(detail)

@@ -1,4 +1,4 @@
-"""The loop around `core/link.py`: one inbox, one connection, one timer (PROTOCOL §4).
+"""The loop around `core/link.py`: one inbox, its connections, one timer (PROTOCOL §4).
 
 Law: nothing here decides. What happens is put into the inbox, `step` says what to do, and that is done.
 """
@@ -6,39 +6,19 @@ Law: nothing here decides. What happens is put into the inbox, `step` says what 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from runstate.client.frames import parse_frame
+from runstate.client.clock import Clock
 from runstate.client.transports import End, Hear
 from runstate.client.view import is_change
 from runstate.core.link import Action, Connect, Disconnect, Dropped, Event, Link, Received, Resync, Start, Tick, wake_at
 from runstate.core.link import step as decide
+from runstate.core.replica import Frame
 
 INBOX = 16  # messages; when it is full the connection is not read, and the server conflates
-
-
-class Clock(Protocol):
-    """Time that never goes back."""
-
-    def now_ms(self) -> int:
-        """Return the time in milliseconds since some moment."""
-
-    async def sleep_until(self, at_ms: int) -> None:
-        """Return once it is `at_ms`."""
-
-
-class MonotonicClock:
-    """The system's monotonic clock."""
-
-    def now_ms(self) -> int:
-        return time.monotonic_ns() // 1_000_000
-
-    async def sleep_until(self, at_ms: int) -> None:
-        await asyncio.sleep(max(0, at_ms - self.now_ms()) / 1000)  # a little early does no harm: the link sees the time
 
 
 #: Runs one connection to its end; see `client/transports.py`.
@@ -50,14 +30,14 @@ async def follow(
 ) -> None:
     """Keep `link` going until cancelled, calling `show` after each step that changed what a person sees."""
     inbox: asyncio.Queue[Event] = asyncio.Queue(INBOX)
-    connection: asyncio.Task[None] | None = None
-    outbox: asyncio.Queue[str] = asyncio.Queue()
+    connections: dict[int, tuple[asyncio.Task[None], asyncio.Queue[str]]] = {}  # by generation
 
-    async def hold(action: Connect, sent: asyncio.Queue[str]) -> None:
-        async def hear(message: str | bytes, retry_ms: int) -> None:
-            await inbox.put(Received(action.generation, parse_frame(message), retry_ms))
+    async def hold(action: Connect, outbox: asyncio.Queue[str]) -> None:
+        async def hear(frame: Frame, retry_ms: int) -> None:
+            await inbox.put(Received(action.generation, frame, retry_ms))
 
-        end = await open_stream(action, hear, sent)
+        end = await open_stream(action, hear, outbox)
+        connections.pop(action.generation)
         await inbox.put(Dropped(action.generation, end.trouble, end.retry_ms))
 
     async def wake(at_ms: int) -> None:
@@ -65,16 +45,16 @@ async def follow(
         await inbox.put(Tick())
 
     def perform(action: Action) -> None:
-        nonlocal connection, outbox
         match action:
             case Connect():
-                outbox = asyncio.Queue()
-                connection = tasks.create_task(hold(action, outbox))
-            case Resync():
-                outbox.put_nowait(subscription(link.replica.topics, delta=action.delta))
-            case Disconnect():
-                assert connection is not None, "only a connection that was made is ended"
-                connection.cancel()
+                outbox: asyncio.Queue[str] = asyncio.Queue()
+                connections[action.generation] = tasks.create_task(hold(action, outbox)), outbox
+            case Resync() if action.generation in connections:
+                connections[action.generation][1].put_nowait(subscription(link.replica.topics, delta=action.delta))
+            case Disconnect() if action.generation in connections:
+                connections.pop(action.generation)[0].cancel()
+            case Resync() | Disconnect():
+                pass  # it has ended, and that it did is on its way to the link
 
     async with asyncio.TaskGroup() as tasks:
         event: Event = Start()

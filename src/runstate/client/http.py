@@ -1,22 +1,28 @@
 """Reads and commands over HTTP (PROTOCOL §3, §5), and the one place where HTTP's failures become ours.
 
 Law: an answer goes to its caller and nowhere else (F11); a document is returned only if its bytes have the digest that
-came with them.
+came with them. A command has a key of its own, so that sending it again cannot do it twice (C3); whoever sent one reads
+nothing older than it (H4).
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from uuid import uuid4
 
 import httpx
 
+from runstate.client.clock import Clock
 from runstate.client.errors import Problem, ServerUnreachable
 from runstate.core.canonical import Json, decode, encode
 from runstate.core.errors import InvalidValue, PeerError
 from runstate.core.model import PipelineDocument, RunContext, decode_pipeline, decode_run
+from runstate.core.position import Position
+from runstate.core.retry import retry_in_ms
 
 TIMEOUT_S = 10.0
 
@@ -41,12 +47,17 @@ class RunList:
 class Http:
     """The requests of one client; each raises ServerUnreachable, Problem or PeerError."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, client: httpx.AsyncClient, *, clock: Clock, random: Callable[[], float]) -> None:
+        self._client, self._clock, self._random = client, clock, random
+        self._least: Position | None = None  #: Of the latest command.
 
     async def run(self, path: str) -> RunContext:
         """Return the run document at `path`."""
         return _run((await self._get(path)).content)
+
+    async def version(self, path: str) -> RunContext:
+        """Return the run document at `path`, which never changes."""
+        return _run((await self._request("GET", path)).content)
 
     async def pipeline(self, path: str) -> PipelineDocument:
         """Return the pipeline document at `path`."""
@@ -71,19 +82,44 @@ class Http:
         page = await self.object("api/pipelines", {})
         return tuple(_pipeline(encode(document)) for document in page["pipelines"])
 
-    async def command(self, path: str, body: Mapping[str, Json]) -> Receipt:
-        """Send a command."""
-        response = await self._request(
-            "POST", path, content=encode(dict(body)), headers={"content-type": "application/json"}
-        )
-        tag = response.headers.get("etag", "").removeprefix("W/").strip('"')
-        position = tag or response.headers.get("runstate-position")
+    async def command(self, path: str, body: Mapping[str, Json], *, if_match: str | None = None) -> Receipt:
+        """Send a command, again if need be, and return where its commit stands.
+
+        Args:
+            if_match: The position of the document that it is meant for; another one is `conflict` (C2).
+        """
+        headers = {"content-type": "application/json", "idempotency-key": uuid4().hex}
+        if if_match is not None:
+            headers["if-match"] = f'"{if_match}"'
+        response = await self._send(path, encode(dict(body)), headers)
+        position = _tag_of(response) or response.headers.get("runstate-position")
         if not position:
             raise PeerError(f"{response.url} took the command and named no position; is this a runstate server?")
+        reached = Position.parse(position)
+        if self._least is None or self._least.order < reached.order:
+            self._least = reached
         return Receipt(position, _run(response.content))
+
+    async def _send(self, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+        retries = 0
+        told: ServerUnreachable | Problem
+        while True:
+            try:
+                return await self._request("POST", path, content=content, headers=headers)
+            except ServerUnreachable as failure:
+                told, status, retry_after_ms = failure, None, 0
+            except Problem as refusal:
+                told, status, retry_after_ms = refusal, refusal.status, refusal.retry_after_ms
+            wait_ms = retry_in_ms(retries, status=status, retry_after_ms=retry_after_ms, random=self._random())
+            if wait_ms is None:
+                raise told
+            await self._clock.sleep_until(self._clock.now_ms() + wait_ms)
+            retries += 1
 
     async def _get(self, path: str, query: Mapping[str, str | int | None] | None = None) -> httpx.Response:
         asked = {name: value for name, value in (query or {}).items() if value is not None}
+        if self._least is not None:
+            asked["min"] = str(self._least)
         return await self._request("GET", path, params=asked)
 
     async def _request(self, method: str, path: str, **request: Json) -> httpx.Response:
@@ -110,7 +146,21 @@ def _problem(response: httpx.Response) -> Problem:
     detail = (
         told.get("detail") or told.get("title") or f"{response.url} answered {response.status_code} without saying why"
     )
-    return Problem(str(code), response.status_code, str(detail), told.get("document"))
+    retry_after_ms = milliseconds(response.headers.get("retry-after"))
+    return Problem(str(code), response.status_code, str(detail), told.get("document"), retry_after_ms=retry_after_ms)
+
+
+def milliseconds(retry_after: str | None) -> int:
+    """Return what a `Retry-After` header asks for; 0 for a date, which no server of ours sends."""
+    try:
+        seconds = float(retry_after or 0)
+    except ValueError:
+        return 0
+    return math.ceil(seconds * 1000) if 0 < seconds < math.inf else 0
+
+
+def _tag_of(response: httpx.Response) -> str:
+    return str(response.headers.get("etag", "")).removeprefix("W/").strip('"')
 
 
 def _run(encoded: bytes) -> RunContext:

@@ -95,7 +95,7 @@ def step(link: Link, event: Event, *, now_ms: int, random: float) -> tuple[Link,
             actions = _disconnect(link)
             link = replace(link, phase="stopped", ask_at=None, connect_at=None, rising=None, rise_at=None)
         case Start() | Received() | Dropped() | Retry() | Stop():
-            return link, ()  # of an earlier generation, or too late
+            pass  # of an earlier generation, or too late
         case _:
             assert_never(event)
     state = _state(link, now_ms)

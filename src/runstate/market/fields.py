@@ -143,6 +143,9 @@ class Table:
         if value is not None:
             return value
         if default is None:
+            others = [other for other in self._values if other not in self._known]
+            for near in difflib.get_close_matches(key, others, n=1):
+                self.fail(f"unknown key '{near}' in {self.name}; did you mean '{key}'?", near)
             self.fail(f"{self.name} has no '{key}'; {missing or f'add {key} = …'}")
         return default
 

@@ -41,6 +41,7 @@ Record = Callable[[recording.Event], None]
 class Served(Protocol):
     """A server as a connection finds it."""
 
+    up: bool
     source: Source
     bus: EventBus
     wires: dict[Wire, None]  #: Cut when the server dies.
@@ -236,6 +237,9 @@ class Wire:
         resume = None if action.resume is None else Position.parse(action.resume)
         topics = Topics.parse(",".join(habits.topics))
         kept = [await server.find(run_id) for run_id in sorted(topics.runs)]
+        if not server.up:
+            self._drop(None)
+            return
         if None in kept:
             self._drop(Trouble("not_found", 404, "there is no such run"))
             return

@@ -78,14 +78,14 @@ class StreamReader:
         cut = next((act for act in self.acts if act.what in ("cut", "renew")), None)
         limit = None if cut is None else self._loop_time(cut.at_s)
         try:
-            async with asyncio.timeout_at(limit), open_stream(query, headers) as (messages, socket):
+            async with asyncio.timeout_at(limit) as our_time, open_stream(query, headers) as (messages, socket):
                 self.hearing.connected(resume)
                 async with aclosing(messages):
                     async for raw, event_id in messages:
                         self.hearing.hear(raw, event_id)
                         await self._act(socket)
         except TimeoutError:
-            if cut is None or cut not in self.acts:
+            if cut is None or not our_time.expired():
                 raise
             self.acts.remove(cut)
             self._did(cut.what)

@@ -2,93 +2,33 @@
  * One client's connection: what to do next, and what to tell the person who looks (PROTOCOL F6, F10, F12, F13).
  *
  *     idle ──start──▶ connecting ──first frame──▶ open ──bye, drop, silence, behind──▶ waiting ──tick──▶ connecting …
- *                                                  └─ resync: ask in-line (WebSocket), or anew without resume (SSE)
+ *                                                  ├─ resync: ask in-line (WebSocket), or anew without resume (others)
+ *                                                  └─ long-poll: now and then a stream is tried beside it (`rising`)
  *
  * Law: `step` takes what happened, the time and a random number, and returns the next link and the actions for the
- * shell. A shell holds one socket and one timer for `wakeAt`, and no rule. What a socket of an earlier generation still
- * says is dropped. No request is repeated without a wait (`backoff.ts`), and there is no last try.
+ * shell. A shell holds one socket per generation that it was told to connect (two at most) and one timer for `wakeAt`,
+ * and no rule. What a socket of an earlier generation still says is dropped. No request is repeated without a wait
+ * (`backoff.ts`), and there is no last try.
  *
  * Which loops could spin, and what stops them: connecting (`failures`, reset only by a connection that lived for a
  * heartbeat) and asking for snapshots (`asks`, reset only by a step applied a heartbeat after the last ask).
  */
 import { delayMs } from './backoff.ts'
-import type { Frame, Trouble } from './frames.ts'
+import type { Frame } from './frames.ts'
+import { type Action, HEARTBEAT_MS, type Link, type LinkEvent, type LinkState, type Transport } from './link-values.ts'
 import { formatPosition } from './position.ts'
-import { begin, isDoubtful, newReplica, type Replica, receive, resumeOf } from './replica.ts'
+import { begin, isDoubtful, newReplica, receive, resumeOf } from './replica.ts'
 
-export type Transport = 'websocket' | 'sse' // 'long-poll' will join as the last resort of F13
-export type LinkState = 'connecting' | 'live' | 'quiet' | 'source-stale' | 'stale' | 'resyncing' | 'integrity'
+export type { Action, Connect, Link, LinkEvent, LinkState, Transport } from './link-values.ts'
 
 const PROTOCOL = 1
-const HEARTBEAT_MS = 5000 // until a hello names another
 const HELLO_WITHIN_MS = 10_000 // a proxy may swallow an upgrade and say nothing
 const PATIENCE = 3 // heartbeats without a useful frame until a view is stale and a connection dead (F12)
-
-export type LinkEvent =
-  | { readonly kind: 'start' }
-  | { readonly kind: 'received'; readonly generation: number; readonly frame: Frame; readonly retryMs: number }
-  /** The connection ended or could not be made; `trouble` is what the server answered instead of a stream. */
-  | {
-      readonly kind: 'dropped'
-      readonly generation: number
-      readonly trouble: Trouble | null
-      readonly retryMs: number
-    }
-  /** `wakeAt` has come. */
-  | { readonly kind: 'tick' }
-  | { readonly kind: 'stop' }
-
-export type Action =
-  /** Open a connection; its events carry `generation`. `resume` null: begin with a snapshot. */
-  | {
-      readonly kind: 'connect'
-      readonly generation: number
-      readonly transport: Transport
-      readonly resume: string | null
-      readonly delta: boolean
-    }
-  /** Send a `subscribe` without `resume` on the open WebSocket. */
-  | { readonly kind: 'resync'; readonly generation: number; readonly delta: boolean }
-  /** Close this connection and expect nothing more of it. */
-  | { readonly kind: 'disconnect'; readonly generation: number }
-
-/** Where the connection is; all times are of the client's own clock. */
-export interface Link {
-  /** In order of preference. */
-  readonly transports: readonly [Transport, ...Transport[]]
-  readonly replica: Replica
-  /** Ask for patches, while no digest was ever wrong. */
-  readonly delta: boolean
-  readonly phase: 'idle' | 'connecting' | 'open' | 'waiting' | 'stopped'
-  readonly generation: number
-  readonly transport: Transport
-  /** Have brought a frame at least once. */
-  readonly proven: readonly Transport[]
-  readonly heartbeatMs: number
-  /** Connections since one last lived for a heartbeat. */
-  readonly failures: number
-  /** Snapshots asked for since all was last well. */
-  readonly asks: number
-  readonly askedAt: number | null
-  /** When to ask again, in the phase open. */
-  readonly askAt: number | null
-  /** When to connect, in the phase waiting. */
-  readonly connectAt: number | null
-  readonly connectedAt: number
-  /** The last useful frame of this connection. */
-  readonly heardAt: number
-  /** The last frame that said: what is shown is right up to now. */
-  readonly confirmedAt: number | null
-  /** What the server said of this connection's successor. */
-  readonly retryMs: number
-  readonly isQuiet: boolean
-  /** As of the last transition. */
-  readonly sourceAgeMs: number | null
-  /** Why the server refused us last; null once a frame came. */
-  readonly trouble: Trouble | null
-  readonly state: LinkState
-  readonly since: number
-}
+const RISE_AFTER_MS = 30_000 // how long a long-poll goes on until a stream is tried again
+const REFUSED_MS = 30_000 // the least wait after a token was refused: only a person can change that
+const TRIES_OF_PROVEN = 4 // in a row, until a long-poll takes the place of a stream that has worked
+const UNAUTHORIZED = 401
+const EXPIRED = 'the token that opened this stream is not valid any more'
 
 interface Moment {
   readonly nowMs: number
@@ -104,9 +44,10 @@ export function newLink(
   { topics = ['*'], delta = false }: { topics?: readonly string[]; delta?: boolean } = {},
 ): Link {
   const never = { askedAt: null, askAt: null, connectAt: null, confirmedAt: null, sourceAgeMs: null, trouble: null }
+  const none = { rising: null, riseAt: null, rises: 0, latest: 0 }
   const zero = { generation: 0, failures: 0, asks: 0, connectedAt: 0, heardAt: 0, retryMs: 0, since: 0 }
   const begun = { phase: 'idle', state: 'connecting', isQuiet: false, proven: [], heartbeatMs: HEARTBEAT_MS } as const
-  return { ...never, ...zero, ...begun, transports, delta, replica: newReplica(topics), transport: transports[0] }
+  return { ...never, ...none, ...zero, ...begun, transports, delta, replica: newReplica(topics), transport: transports[0] }
 }
 
 /** Return when the shell must send a tick if nothing else happens; null: never. */
@@ -118,13 +59,12 @@ export function wakeAt(link: Link): number | null {
     open: link.heardAt + patience(link),
   }[link.phase]
   const staleAt = link.confirmedAt === null || link.state === 'stale' ? null : link.confirmedAt + patience(link)
-  return Math.min(...[own, link.askAt, staleAt].filter((at) => at !== null))
+  return Math.min(...[own, link.askAt, link.riseAt, staleAt].filter((at) => at !== null))
 }
 
 /** Return the link after `event`, and what the shell is to do, in order. */
 export function step(before: Link, event: LinkEvent, now: Moment): Step {
   const [link, actions] = decide(before, event, now)
-  if (link === before) return [before, []]
   const state = stateOf(link, now.nowMs)
   return [state === link.state ? link : { ...link, state, since: now.nowMs }, actions]
 }
