@@ -87,7 +87,8 @@ def test_an_instant_may_be_toml_s_own_and_lines_may_end_as_windows_ends_them(loa
     [
         ('dialect = "ninjatrader"', 'dialect = "lean"', 6,
          "dialect 'lean' is not supported yet; use dukascopy, ninjatrader or iso"),
-        ("tick = 0.01", "tik = 0.01", 13, "[instrument.SPY] has no 'tick'; add tick = …"),
+        ("tick = 0.01", "tik = 0.01", 14, "unknown key 'tik' in [instrument.SPY]; did you mean 'tick'?"),
+        ("tick = 0.01", "", 13, "[instrument.SPY] has no 'tick'; add tick = …"),
         ("target = 1.0", "target = 1.0\nscael = 2", 16,
          "unknown key 'scael' in [instrument.SPY]; did you mean 'scale'?"),
         ('out = "out" ', 'colour = "red" ', 1,

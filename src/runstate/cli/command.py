@@ -8,7 +8,7 @@ import typer
 
 from runstate.cli.console import say, write_json
 from runstate.cli.failures import DONE, exit_code_of_state
-from runstate.cli.options import DEFAULT_URL, AsJson, Meta, RunId, StageNames, Url, parse_meta, parse_stages
+from runstate.cli.options import DEFAULT_URL, AsJson, Meta, RunId, StageNames, Token, Url, parse_meta, parse_stages
 from runstate.core.canonical import Json
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def start(
     stage: StageNames = None,
     wait: Wait = False,
     url: Url = DEFAULT_URL,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> int:
     """Start a run on a server and print its id once that is committed.
@@ -39,7 +40,7 @@ def start(
         begun = (await server.start(pipeline, metadata, stages)).document.to_dict()
         return await _end(server, begun["run_id"]) if wait else begun
 
-    return _report(ask(url, answer), wait=wait, as_json=as_json)
+    return _report(ask(url, token, answer), wait=wait, as_json=as_json)
 
 
 def stop(
@@ -47,6 +48,7 @@ def stop(
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")] = None,
     wait: Wait = False,
     url: Url = DEFAULT_URL,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> int:
     """Ask a run to stop; done once the request is committed.
@@ -59,7 +61,7 @@ def stop(
         asked = (await server.stop(await find_run(server, run), reason)).document.to_dict()
         return await _end(server, asked["run_id"]) if wait else asked
 
-    code = _report(ask(url, answer), wait=wait, as_json=as_json)
+    code = _report(ask(url, token, answer), wait=wait, as_json=as_json)
     return DONE if code == exit_code_of_state("stopped") else code
 
 

@@ -6,7 +6,7 @@
 | 1    | the run or check failed, or the world did                            |
 | 2    | wrong usage: what was asked for is not there, or not allowed         |
 | 3    | the server is not reachable                                          |
-| 4    | refused: in use, already running, blocked, not allowed in this state |
+| 4    | refused: in use, already running, blocked, not allowed, no token     |
 | 130  | interrupted, or the run was stopped                                  |
 """
 
@@ -16,7 +16,7 @@ from runstate.core.errors import CallerError, RunstateError
 
 DONE, FAILED, USAGE, UNREACHABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-_REFUSALS = {"in_use", "already_running", "not_allowed", "blocked", "conflict"}
+_REFUSALS = {"in_use", "already_running", "not_allowed", "blocked", "conflict", "unauthorized", "forbidden"}
 _UNREACHABLE = {"unreachable"}
 # What a server answers when the asking was wrong, whatever class it travels in.
 _WRONG = {"not_found", "invalid", "bad_query", "bad_json", "too_large", "unsupported_media_type"}

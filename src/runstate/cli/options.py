@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +14,21 @@ from runstate.core.canonical import Json
 
 DEFAULT_URL = "http://127.0.0.1:8642"
 DEFAULT_PORT = 8642
+_TOKEN = re.compile(r"[!-~]+")
 
 Url = Annotated[
     str, typer.Option("--url", envvar="RUNSTATE_URL", metavar="URL", help="Where the server is.", show_envvar=True)
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="RUNSTATE_TOKEN",
+        metavar="T",
+        help="Who you are, where the server asks; others on this machine may see it here, not in the variable.",
+        show_envvar=True,
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Where runs are kept; made if need be.")]
@@ -28,7 +41,7 @@ Meta = Annotated[
 StageNames = Annotated[
     list[str] | None, typer.Option("--stage", metavar="NAME", help="Run only this stage; repeat for several.")
 ]
-Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="A loopback address to listen on.")]
+Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="An address to listen on; any but a loopback one needs tokens.")]
 Port = Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0 picks a free one.")]
 RunId = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the unique beginning of one, or `latest`.", show_default=False)
@@ -69,6 +82,17 @@ def parse_meta(items: Sequence[str] | None) -> dict[str, Json]:
             raise Usage(str(refusal)) from None
         metadata[name] = value
     return metadata
+
+
+def parse_token(token: str | None) -> str | None:
+    """Return a token that may travel in a header; None where none is given.
+
+    Raises:
+        Usage: It may not; the text does not show it.
+    """
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise Usage("--token is empty or holds blanks, line ends or letters beyond ASCII; use others")
+    return token
 
 
 def parse_stages(names: Sequence[str] | None) -> list[str] | None:

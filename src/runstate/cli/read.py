@@ -8,7 +8,7 @@ import typer
 
 from runstate.cli.console import say, show_page, write_json
 from runstate.cli.failures import DONE, Usage
-from runstate.cli.options import DEFAULT_URL, AsJson, RunId, Url
+from runstate.cli.options import DEFAULT_URL, AsJson, RunId, Token, Url
 from runstate.core.canonical import Json
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ PipelineName = Annotated[
 STATUSES = ("idle", "running", "stopped", "error")
 
 
-def status(pipeline: PipelineName = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> int:
+def status(pipeline: PipelineName = None, url: Url = DEFAULT_URL, token: Token = None, as_json: AsJson = False) -> int:
     """Show the current run of each pipeline: its state, and a bar per stage.
 
     With --json it prints the run's document as the server has it, byte for byte (of PIPELINE, else of the first pipeline
@@ -37,12 +37,12 @@ def status(pipeline: PipelineName = None, url: Url = DEFAULT_URL, as_json: AsJso
         return await see_now(server, "*")
 
     if as_json:
-        write_json(ask(url, current).encoded())
+        write_json(ask(url, token, current).encoded())
         return DONE
 
     from runstate.cli.tables import status_page
 
-    runs = ask(url, all_of_them).shown() if pipeline is None else [ask(url, current).to_dict()]
+    runs = ask(url, token, all_of_them).shown() if pipeline is None else [ask(url, token, current).to_dict()]
     show_page(status_page(runs, now_ms=_now_ms()))
     return DONE
 
@@ -57,6 +57,7 @@ def runs(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many.")] = 20,
     url: Url = DEFAULT_URL,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> int:
     """List runs, newest first: id, pipeline, state, when it began, how long it took, and the error where it failed.
@@ -69,7 +70,7 @@ def runs(
 
     from runstate.cli.remote import ask
 
-    page = ask(url, lambda server: server.runs(pipeline=pipeline, status=status, state=state, limit=limit))
+    page = ask(url, token, lambda server: server.runs(pipeline=pipeline, status=status, state=state, limit=limit))
     found = [run.to_dict() for run in page.runs]
     if as_json:
         _write({"position": page.position, "runs": found, "next": page.next})
@@ -90,6 +91,7 @@ def show(
         ),
     ],
     url: Url = DEFAULT_URL,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> int:
     """Show everything about a run, now or as it was at a version.
@@ -106,7 +108,7 @@ def show(
         run_id = await find_run(server, name)
         return await (server.get_version(run_id, int(version)) if at else server.get_run(run_id))
 
-    document = ask(url, answer)
+    document = ask(url, token, answer)
     if as_json:
         write_json(document.encoded())
         return DONE
@@ -122,6 +124,7 @@ def history(
     after: Annotated[int, typer.Option("--after", metavar="VERSION", min=0, help="Only later versions.")] = 0,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many.")] = 100,
     url: Url = DEFAULT_URL,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> int:
     """Show how a run came to be what it is: each version, what caused it and what it changed.
@@ -133,7 +136,7 @@ def history(
     async def answer(server: Client) -> dict[str, Json]:
         return await server.history(await find_run(server, run), after=after, limit=limit)
 
-    page = ask(url, answer)
+    page = ask(url, token, answer)
     if as_json:
         _write(page)
         return DONE

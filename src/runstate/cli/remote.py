@@ -7,7 +7,8 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from runstate.cli.failures import Usage
+from runstate.cli.failures import Failure, Usage
+from runstate.cli.options import parse_token
 from runstate.cli.seen import Seen
 from runstate.client import Client, Problem, View, connect
 from runstate.core.errors import NotFound
@@ -21,20 +22,38 @@ _RUN_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 _SHOWN_MATCHES = 4
 
 
-def ask(url: str, answer: Callable[[Client], Awaitable[AnswerT]]) -> AnswerT:
+class NotLetIn(Failure):
+    """The server wants to know who asks; the text says how to tell it."""
+
+    code = "unauthorized"
+
+
+def ask(url: str, token: str | None, answer: Callable[[Client], Awaitable[AnswerT]]) -> AnswerT:
     """Return what `answer` makes of the server at `url`.
 
     Raises:
         ServerUnreachable: Nobody answers there.
+        NotLetIn: It wants a token, or another one.
         Problem: The server refuses.
         InvalidValue: `url` is not one.
+        Usage: `token` is none that can be sent.
     """
+    secret = parse_token(token)
 
     async def main() -> AnswerT:
-        async with connect(url) as server:
+        async with connect(url, secret) as server:
             return await answer(server)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except Problem as refusal:
+        if refusal.code != "unauthorized":
+            raise
+        if secret is None:
+            raise NotLetIn(f"the server at {url} wants a token; give it with --token or RUNSTATE_TOKEN") from refusal
+        raise NotLetIn(
+            f"the server at {url} does not take this token; give a valid one with --token or RUNSTATE_TOKEN"
+        ) from refusal
 
 
 async def find_run(server: Client, name: str) -> str:

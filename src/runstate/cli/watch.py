@@ -8,7 +8,7 @@ import typer
 
 from runstate.cli.console import show_page, write_json
 from runstate.cli.failures import DONE
-from runstate.cli.options import DEFAULT_URL, AsJson, Url
+from runstate.cli.options import DEFAULT_URL, AsJson, Token, Url
 from runstate.cli.seen import Seen
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def watch(
     topic: Topic = "*",
     once: Annotated[bool, typer.Option("--once", help="Print the present state and leave.")] = False,
     url: Url = DEFAULT_URL,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> int:
     """Watch runs live: their states, and a bar per stage with rate and remaining time.
@@ -43,7 +44,7 @@ def watch(
                 if once and seen.is_fresh:
                     return
 
-    ask(url, answer)
+    ask(url, token, answer)
     return DONE
 
 

@@ -145,6 +145,7 @@ class Hearing:
         if epoch != self._epoch:
             self.latest.clear()
         self._epoch = epoch
+        self.recorder.epochs.add(epoch)
 
     def _snapshot(self, frame: Frame) -> None:
         if not self._in_snapshot:

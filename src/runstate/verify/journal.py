@@ -52,15 +52,10 @@ _page = msgspec.json.Decoder(_Page)
 class Book:
     """One run's history, as far as it was read."""
 
-    start: int  #: The first version that is asked for.
-    head: int = 0
+    start: int  #: The first version that is asked for, or that retention has left.
+    last: int  #: The last version read; `start − 1` before the first.
     made: dict[int, tuple[str, str]] = field(default_factory=dict)  #: Position and digest by version.
     document: Json = None  #: At the last version read; None before the first.
-
-    @property
-    def last(self) -> int:
-        """The last version read, `start − 1` before the first."""
-        return max(self.made, default=self.start - 1) if len(self.made) < 2 else next(reversed(self.made))
 
 
 @dataclass
@@ -97,7 +92,7 @@ class Journal:
         self.left_out = max(0, len(runs) - MAX_RUNS)
         for run_id in runs[-MAX_RUNS:]:
             seen = self.versions(run_id)
-            book = self.books.get(run_id) or self.books.setdefault(run_id, Book(min(seen)))
+            book = self.books.get(run_id) or self.books.setdefault(run_id, Book(min(seen), min(seen) - 1))
             while book.last < max(seen):
                 if not await self._turn(run_id, book):
                     break
@@ -112,32 +107,35 @@ class Journal:
         await self.read()
         for run_id, book in self.books.items():
             for version, seen in self.versions(run_id).items():
-                if version >= book.start:
+                # Another incarnation of the store may begin before what was seen of the last one (PROTOCOL V1).
+                if version >= book.start and len(self.recorder.epochs) < 2:
                     self._hold(run_id, version, seen, book)
         await self._read_again()
 
     async def _turn(self, run_id: str, book: Book) -> bool:
         """Read a page; return whether it had something new."""
         path = f"api/runs/{quote(run_id, safe='')}/history"
-        after = book.last
+        raw = await self._get(path, {"after": book.last, "limit": PAGE})
         try:
-            page = _page.decode(await self._get(path, {"after": after, "limit": PAGE}))
+            page = _page.decode(raw or b"")
         except msgspec.DecodeError as exc:
             self.recorder.fail("durable", f"the history cannot be read: {exc}", path)
-        book.head = page.head
-        if page.floor > book.start and not book.made:
-            book.start, after = page.floor, page.floor - 1  # retention took what was before
+        if page.floor > book.last + 1:  # retention took what was before
+            book.start, book.last, book.document = page.floor, page.floor - 1, None
         for commit in page.commits:
-            if commit.version != after + 1:
-                self.recorder.fail("durable", f"the history of run {run_id} has no version {after + 1}", path)
+            if commit.version != book.last + 1:
+                self.recorder.fail("durable", f"the history of run {run_id} has no version {book.last + 1}", path)
+            book.last = commit.version
             await self._replay(run_id, book, commit)
-            after = commit.version
         return bool(page.commits)
 
     async def _replay(self, run_id: str, book: Book, commit: _Commit) -> None:
         name = f"run {run_id} v{commit.version}"
         if book.document is None:
             raw = await self._get(f"api/runs/{quote(run_id, safe='')}/versions/{commit.version}", {})
+            if raw is None:  # retention takes it just now
+                book.start = commit.version + 1
+                return
             found, document = digest(raw), decode(raw)
         else:
             try:
@@ -173,9 +171,12 @@ class Journal:
             try:
                 await Asker(answers, self.http, self.random).ask(f"api/runs/{quote(run_id, safe='')}/versions/{version}")
             except Unanswered as exc:
+                if exc.status == httpx.codes.GONE:
+                    continue
                 self.recorder.fail("durable", f"v{version} stands in the history and is not given: {exc}", f"run {run_id}")
 
-    async def _get(self, path: str, query: Mapping[str, int]) -> bytes:
+    async def _get(self, path: str, query: Mapping[str, int]) -> bytes | None:
+        """Return the answer's body, None where retention has removed what is asked for."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 response = await self.http.get(path, params=query)
@@ -183,6 +184,8 @@ class Journal:
             raise ServerUnreachable(str(self.http.base_url)) from exc
         if response.status_code == httpx.codes.OK:
             return response.content
+        if response.status_code == httpx.codes.GONE:
+            return None
         if response.status_code >= 500:
             raise ServerUnreachable(str(self.http.base_url))
         self.recorder.fail("durable", f"the journal answers {response.status_code}", path)

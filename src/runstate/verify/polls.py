@@ -20,6 +20,10 @@ PAUSE_S = 0.25  # after a refusal
 class Unanswered(Exception):
     """The server did not answer with a document; the text says what it did."""
 
+    def __init__(self, what: str, status: int | None = None) -> None:
+        self.status = status  #: HTTP's, None where nothing came.
+        super().__init__(what)
+
 
 @dataclass
 class Asker:
@@ -57,7 +61,7 @@ class Asker:
         except (TimeoutError, httpx.HTTPError) as exc:
             raise Unanswered(f"{path}: {type(exc).__name__}") from exc
         if response.status_code not in (200, 304):
-            raise Unanswered(f"{path}: status {response.status_code}")
+            raise Unanswered(f"{path}: status {response.status_code}", response.status_code)
         self.answers.take(path, response.status_code, response.headers, body, tag)
 
     async def poll(self, paths: Sequence[str]) -> None:

@@ -44,6 +44,7 @@ class Recorder:
         self.sightings: dict[Key, dict[tuple[str, int], Sighting]] = {}  #: By document, then epoch and version.
         self.seen = 0  #: Versions, each counted for each reader.
         self.commits: dict[Order, int] = {}  #: Commits that arrived while we looked, and how many documents they touched.
+        self.epochs: set[str] = set()  #: Incarnations of the store that streams named.
         self.late_ms = 0  #: How late this process itself was at most; nobody else is blamed for that.
         self.notes: list[str] = []  #: What was not as it should be and breaks no promise.
         self.changed = asyncio.Event()  #: Set whenever somebody saw something; whoever waits clears it.

@@ -64,7 +64,8 @@ export type Frame =
       readonly kind: 'transition'
       readonly from: Position
       readonly to: Position
-      readonly sourceAgeMs: number
+      /** Since the server last knew that its journal works; null: it does not say. */
+      readonly sourceAgeMs: number | null
       readonly changes: readonly Change[]
     }
   | { readonly kind: 'bye'; readonly code: string; readonly retryMs: number }

@@ -15,7 +15,7 @@
  */
 import { delayMs } from './backoff.ts'
 import type { Frame } from './frames.ts'
-import { type Action, HEARTBEAT_MS, type Link, type LinkEvent, type LinkState, type Transport } from './link-values.ts'
+import { type Action, type Connect, HEARTBEAT_MS, type Link, type LinkEvent, type LinkState, type Transport } from './link-values.ts'
 import { formatPosition } from './position.ts'
 import { begin, isDoubtful, newReplica, receive, resumeOf } from './replica.ts'
 
@@ -29,6 +29,8 @@ const REFUSED_MS = 30_000 // the least wait after a token was refused: only a pe
 const TRIES_OF_PROVEN = 4 // in a row, until a long-poll takes the place of a stream that has worked
 const UNAUTHORIZED = 401
 const EXPIRED = 'the token that opened this stream is not valid any more'
+
+const NOT_RISING = { rising: null, riseAt: null } as const
 
 interface Moment {
   readonly nowMs: number
@@ -74,18 +76,24 @@ function decide(link: Link, event: LinkEvent, now: Moment): Step {
     case 'start':
       return link.phase === 'idle' ? connect({ ...link, since: now.nowMs }, now) : [link, []]
     case 'received':
+      if (link.rising?.generation === event.generation) return rise(link, link.rising, event, now)
       if (!isCurrent(link, event.generation)) return [link, []]
       return received({ ...link, retryMs: event.retryMs }, event.frame, now)
     case 'dropped': {
+      if (link.rising?.generation === event.generation) {
+        return [{ ...link, rising: null, riseAt: now.nowMs + RISE_AFTER_MS }, []]
+      }
       if (!isCurrent(link, event.generation)) return [link, []]
       const retryMs = Math.max(link.retryMs, event.retryMs)
-      return [wait({ ...link, trouble: event.trouble, retryMs }, now), []]
+      return [wait({ ...link, trouble: event.trouble, retryMs }, now), disconnectRising(link)]
     }
     case 'tick':
-      return tick({ ...link }, now)
+      return tick(link, now)
+    case 'retry':
+      return link.phase === 'waiting' ? connect({ ...link, transport: link.transports[0] }, now) : [link, []]
     case 'stop':
       if (link.phase === 'stopped') return [link, []]
-      return [{ ...link, phase: 'stopped', askAt: null, connectAt: null }, disconnect(link)]
+      return [{ ...link, ...NOT_RISING, phase: 'stopped', askAt: null, connectAt: null }, disconnect(link)]
   }
 }
 
@@ -100,8 +108,10 @@ function received(before: Link, frame: Frame, now: Moment): Step {
       }
       link = { ...link, heartbeatMs: frame.heartbeatMs }
       break
-    case 'bye':
-      return leave({ ...link, retryMs: frame.retryMs }, now)
+    case 'bye': {
+      const refused = { code: 'unauthorized', status: UNAUTHORIZED, detail: EXPIRED }
+      return leave({ ...link, retryMs: frame.retryMs, trouble: frame.code === 'auth' ? refused : null }, now)
+    }
     case 'problem':
       // Our own later `subscribe` was refused, so the snapshot will not come on this connection.
       return leave({ ...link, trouble: frame.trouble }, now)
@@ -115,7 +125,8 @@ function received(before: Link, frame: Frame, now: Moment): Step {
   }
   if (link.phase === 'connecting') {
     const proven = [...new Set([...link.proven, link.transport])]
-    link = { ...link, phase: 'open', heardAt: now.nowMs, trouble: null, proven }
+    const riseAt = betterThan(link).length > 0 ? now.nowMs + RISE_AFTER_MS : null
+    link = { ...link, phase: 'open', heardAt: now.nowMs, trouble: null, proven, riseAt, rises: 0 }
   }
   switch (outcome) {
     case 'applied':
@@ -143,9 +154,9 @@ function ask(before: Link, { nowMs, random }: Moment): Step {
   if (before.askAt !== null) return [before, []]
   const waitMs = before.asks === 0 ? 0 : delayMs(before.asks - 1, random)
   const link = { ...before, asks: before.asks + 1, askedAt: nowMs + waitMs }
-  if (link.transport === 'sse') {
-    // An event stream hears nothing: only a new one can ask.
-    return [{ ...link, phase: 'waiting', connectAt: nowMs + waitMs, askAt: null }, disconnect(link)]
+  if (link.transport !== 'websocket') {
+    // Nobody hears us: only a new connection can ask.
+    return [{ ...link, ...NOT_RISING, phase: 'waiting', connectAt: nowMs + waitMs, askAt: null }, disconnect(link)]
   }
   if (waitMs === 0) return [link, [resync(link)]]
   return [{ ...link, askAt: nowMs + waitMs }, []]
@@ -159,15 +170,37 @@ function tick(link: Link, now: Moment): Step {
   if (link.phase === 'open' && link.askAt !== null && nowMs >= link.askAt) {
     return [{ ...link, askAt: null }, [resync(link)]]
   }
+  if (link.phase === 'open' && link.riseAt !== null && nowMs >= link.riseAt) return tryToRise(link, now)
   return [link, []]
+}
+
+/** Open a stream beside the long-poll, the better ones by turns; or give up the one that has said nothing. */
+function tryToRise(link: Link, { nowMs }: Moment): Step {
+  if (link.rising !== null) return [{ ...link, rising: null, riseAt: nowMs + RISE_AFTER_MS }, disconnectRising(link)]
+  const better = betterThan(link)
+  const generation = Math.max(link.generation, link.latest) + 1
+  const transport = better[link.rises % better.length] ?? link.transports[0]
+  // Without `resume`: by the time it answers, the long-poll will have gone on.
+  const rising: Connect = { kind: 'connect', generation, transport, resume: null, delta: wantsDelta(link) }
+  return [{ ...link, rising, rises: link.rises + 1, latest: generation, riseAt: nowMs + HELLO_WITHIN_MS }, [rising]]
+}
+
+/** Go over to the stream that has spoken. */
+function rise(before: Link, { generation, transport }: Connect, event: LinkEvent & { kind: 'received' }, now: Moment): Step {
+  const { replica, ...rest } = { ...before, ...NOT_RISING, generation, transport, askAt: null }
+  const begun = { phase: 'connecting', connectedAt: now.nowMs, retryMs: event.retryMs } as const
+  const [link, actions] = received({ ...rest, ...begun, replica: begin(replica, false) }, event.frame, now)
+  return [link, [{ kind: 'disconnect', generation: before.generation }, ...actions]]
 }
 
 function connect(before: Link, { nowMs }: Moment): Step {
   const resume = resumeOf(before.replica)
+  const next = Math.max(before.generation, before.latest) + 1
   const link: Link = {
     ...before,
     phase: 'connecting',
-    generation: before.generation + 1,
+    generation: next,
+    latest: next,
     replica: begin(before.replica, resume !== null),
     connectAt: null,
     connectedAt: nowMs,
@@ -184,20 +217,37 @@ function leave(link: Link, now: Moment): Step {
 
 /** Return the link on its way to the next try. The server's `retryMs` is the least; the jitter comes on top. */
 function wait(link: Link, { nowMs, random }: Moment): Link {
+  const leastMs = isRefused(link) ? Math.max(link.retryMs, REFUSED_MS) : link.retryMs
   return {
     ...link,
+    ...NOT_RISING,
     phase: 'waiting',
     transport: nextTransport(link),
     failures: link.failures + 1,
-    connectAt: nowMs + link.retryMs + delayMs(link.failures, random),
+    connectAt: nowMs + leastMs + delayMs(link.failures, random),
     askAt: null,
   }
 }
 
 /** F13: from a try that brought no frame on to the next; from a good connection back to the best if it is proven. */
-function nextTransport({ phase, transport, transports, proven }: Link): Transport {
-  if (phase === 'open') return proven.includes(transports[0]) ? transports[0] : transport
-  return transports[(transports.indexOf(transport) + 1) % transports.length] ?? transports[0]
+function nextTransport(link: Link): Transport {
+  const { phase, transport, transports, proven, failures } = link
+  const [first] = transports
+  if (isRefused(link)) return transport // it gets through, and can tell: a browser's WebSocket cannot
+  if (phase === 'open') return proven.includes(first) ? first : transport
+  const following = transports[(transports.indexOf(transport) + 1) % transports.length] ?? first
+  // A stream that has worked is not blocked: its server is away, and would be found by whoever asks first.
+  const hasStreamed = proven.some((one) => one !== following)
+  return following === 'long-poll' && hasStreamed && failures + 1 < TRIES_OF_PROVEN ? first : following
+}
+
+/** Return the streams that are preferred to the long-poll that is used; none while a stream is used. */
+function betterThan({ transport, transports }: Link): readonly Transport[] {
+  return transport === 'long-poll' ? transports.slice(0, transports.indexOf(transport)) : []
+}
+
+function isRefused({ trouble }: Link): boolean {
+  return trouble?.status === UNAUTHORIZED
 }
 
 function resync(link: Link): Action {
@@ -206,7 +256,12 @@ function resync(link: Link): Action {
 
 function disconnect(link: Link): readonly Action[] {
   const isConnected = link.phase === 'connecting' || link.phase === 'open'
-  return isConnected ? [{ kind: 'disconnect', generation: link.generation }] : []
+  const own: readonly Action[] = isConnected ? [{ kind: 'disconnect', generation: link.generation }] : []
+  return [...own, ...disconnectRising(link)]
+}
+
+function disconnectRising({ rising }: Link): readonly Action[] {
+  return rising === null ? [] : [{ kind: 'disconnect', generation: rising.generation }]
 }
 
 function isCurrent(link: Link, generation: number): boolean {
