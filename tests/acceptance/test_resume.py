@@ -228,7 +228,7 @@ def test_a_resume_survives_a_restart(bench, ends):
     for number in range(5):
         held.do(f"ctx.progress({number})")
     for watch in watches:
-        watch.wait(lambda frames: any('"done":4' in frame.text for frame in frames))
+        watch.wait(lambda frames: order(frames[-1].value.get("to", "0-00000000.0")) >= order(head_of(server)))
     getattr(server, ends)()
     replays = []
     for number, watch in enumerate(watches):
@@ -343,7 +343,7 @@ def test_a_run_that_ended_and_was_left_meanwhile_is_resumed(server, bench, mode)
     held.returns()
     server.wait_over(first)
     finish(server, bench, "work")
-    for _ in range(2):
+    for _ in range(2 if mode == "every" else 1):
         with server.ws(f"?topics=run:{first}&mode={mode}&resume={replay.place}") as watch:
             if replay.seen[first][-1] != server.run(first)["version"]:
                 watch.wait_document(lambda document: document["state"] == "success")
@@ -356,7 +356,7 @@ def test_a_run_that_ended_and_was_left_meanwhile_is_resumed(server, bench, mode)
 
 
 @pytest.mark.rule("F1", "F6")
-@KINDS
+@pytest.mark.parametrize("kind", ["ws"])
 def test_a_run_that_ends_and_is_left_while_its_reader_comes_in(server, bench, kind):
     """The reader waits for a position; by then its run is over and the next one has begun: it is shown the run's end."""
     first = server.start_run("work", stages=["fetch"])["run_id"]
@@ -514,7 +514,7 @@ def test_a_later_subscribe_changes_what_is_sent_and_how(server, bench):
     assert all(frame.value["reason"] == "subscribe" for frame in watch.frames[2:] if frame.value["type"] == "snapshot")
     ends.append(len(watch.frames))
     hello = watch.frames[0]
-    for step, begin, end in zip(steps, ends[1:], ends[2:], strict=True):
+    for step, begin, end in zip(steps, ends[1:-1], ends[2:], strict=True):
         replay = Replay(delta=str(step.get("delta")) == "1", every=step.get("mode") == "every")
         replay.take([hello, *watch.frames[begin:end]])
         assert "other" in replay.encoded or step.get("topics") in ("pipeline:busy", f"run:{run_id}")

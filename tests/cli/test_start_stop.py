@@ -1,4 +1,4 @@
-"""`start` and `stop`: done when they are committed."""
+"""`start`, `stop` and `retry`: done when they are committed."""
 
 from __future__ import annotations
 
@@ -74,12 +74,46 @@ def test_stopping_what_is_over_is_refused(call):
     assert_refused(call("stop", "latest"), 4)
 
 
+def test_retry_goes_on_with_a_run_that_was_stopped(call):
+    run_id = call("start", "held", "--meta", "once=true").stdout.strip()
+    assert call("stop", "latest", "--wait").returncode == 0
+
+    again = call("retry", "latest", "--wait")
+
+    assert again.returncode == 0, again.stderr
+    assert f"run {run_id} of held: success after" in again.stdout
+    assert_refused(call("retry", "latest"), 4, "success")
+
+
+def test_retry_prints_the_id_once_it_is_committed(call):
+    run_id = call("start", "held").stdout.strip()
+    assert_refused(call("retry", "latest"), 4)
+    assert call("stop", "latest", "--wait").returncode == 0
+
+    assert call("retry", run_id[:24].lower()).stdout == f"{run_id}\n"
+    document = json.loads(call("show", "latest", "--json").stdout)
+    assert (document["state"], document["stop_requested"]) == ("running_hold", None)
+
+
+def test_a_retried_run_that_fails_again_exits_1(call):
+    failed = json.loads(call("start", "quick", "--meta", "fail=true", "--wait", "--json").stdout)
+
+    again = call("retry", "latest", "--wait", "--json")
+
+    document = json.loads(again.stdout)
+    assert again.returncode == 1
+    assert document["state"] == "failed"
+    assert document["version"] > failed["version"]
+    assert document["stages"]["fetch"] == failed["stages"]["fetch"]
+
+
 def test_unknown_names_are_wrong_usage(call):
     assert_refused(call("start", "nope"), 2, "nope")
     assert_refused(call("start", "quick", "--stage", "nope"), 2, "nope", "fetch, count, publish")
     assert_refused(call("stop", "latest"), 2, "no run yet")
+    assert_refused(call("retry", "latest"), 2, "no run yet")
 
 
 def test_no_server_is_3(tmp_path):
-    for words in (["start", "x"], ["stop", "latest"], ["start", "x", "--wait"]):
+    for words in (["start", "x"], ["stop", "latest"], ["retry", "latest"], ["start", "x", "--wait"]):
         assert_refused(runstate(*words, "--url", "http://127.0.0.1:1", cwd=tmp_path), 3, "127.0.0.1:1")

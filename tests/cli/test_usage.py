@@ -10,7 +10,8 @@ import pytest
 
 from tests.cli.terminal import RUNSTATE, assert_refused, environment, runstate
 
-COMMANDS = ["serve", "run", "status", "runs", "show", "history", "watch", "start", "stop", "check", "init", "demo"]
+ASKING = ["status", "runs", "show", "history", "logs", "watch", "start", "stop", "retry"]
+COMMANDS = ["serve", "run", *ASKING, "check", "init", "demo"]
 
 
 @pytest.mark.parametrize("words", [*([command] for command in COMMANDS), ["market", "run"]], ids=" ".join)
@@ -22,9 +23,17 @@ def test_every_command_teaches(tmp_path, words):
     assert len(done.stdout.split("Options:")[0]) > 250, "a paragraph that explains"
 
 
-@pytest.mark.parametrize("command", ["status", "runs", "show", "history", "watch", "check"])
-def test_every_reading_command_speaks_json(tmp_path, command):
+@pytest.mark.parametrize("command", [*ASKING, "check"])
+def test_every_command_with_an_answer_speaks_json(tmp_path, command):
     assert "--json" in runstate(command, "--help", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_every_command_that_asks_a_server_takes_its_url_and_token(tmp_path, command):
+    shown = runstate(command, "--help", cwd=tmp_path).stdout
+
+    assert "RUNSTATE_URL" in shown
+    assert "RUNSTATE_TOKEN" in shown
 
 
 def test_help_lists_every_command(tmp_path):
@@ -68,7 +77,7 @@ def test_nothing_asked_for_shows_the_help(tmp_path):
         (["nope"], "no such command 'nope'"),
         (["serve"], "TARGET"),
         (["serve", "x.py", "--port", "70000"], "65535"),
-        (["serve", "x.py", "--token", "t"], "--token"),
+        (["serve", "x.py", "--token", ""], "--token"),
         (["run", "x.py", "--nope"], "--nope"),
         (["runs", "--status", "well"], "idle, running, stopped, error"),
         (["runs", "--limit", "0"], "--limit"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 from runstate.client.frames import parse_frame
 from runstate.core import link as links
-from runstate.core import machine, sse
+from runstate.core import machine, poll, sse
 from runstate.core.backoff import delay_ms
 from runstate.core.canonical import decode, digest, encode
 from runstate.core.errors import InvalidValue, PeerError, TransitionRejected
 from runstate.core.patch import apply, diff
-from runstate.core.replica import Replica, Trouble, begin, receive
+from runstate.core.replica import Delta, Frame, Hello, Left, Replica, Snapshot, Transition, Trouble, begin, receive
+from runstate.core.retry import retry_in_ms
 
 Json = Any
 
@@ -136,6 +139,8 @@ def _event(item: Json, generation: int) -> links.Event:
             return links.Dropped(generation, told, retry_ms)
         case "tick":
             return links.Tick()
+        case "retry":
+            return links.Retry()
         case "stop":
             return links.Stop()
     raise AssertionError(item)
@@ -169,6 +174,64 @@ def run_sse(given: Json) -> Json:
     return expected
 
 
+def run_poll(given: Json) -> Json:
+    state, rounds = poll.Poll(tuple(given["topics"])), []
+    for item in given["rounds"]:
+        asked = poll.round_of(state)
+        answers = {ask.path: _answer(item["answers"]["/".join(ask.path)]) for ask in asked.asks}
+        state, frames = poll.take(state, answers, elapsed_ms=item.get("elapsed_ms", 0))
+        rounds.append(
+            {
+                "asks": [
+                    {
+                        "path": "/".join(ask.path),
+                        "after": _text_or_none(ask.after),
+                        "min": _text_or_none(ask.least),
+                        "wait": ask.wait_s,
+                    }
+                    for ask in asked.asks
+                ],
+                "pause_ms": asked.pause_ms,
+                "frames": [_frame(frame) for frame in frames],
+                "ended": state.has_ended,
+            }
+        )
+    return {"rounds": rounds}
+
+
+def _answer(item: Json) -> poll.Answer:
+    body = None if "document" not in item else _text(item["document"]).encode()
+    proof = f"sha-256=:{base64.b64encode(hashlib.sha256(body or b'').digest()).decode()}:"
+    return poll.Answer(body, item.get("tag"), item.get("proof", proof), item.get("head"))
+
+
+def _frame(frame: Frame) -> Json:
+    match frame:
+        case Hello(_, epoch, _):
+            return {"hello": epoch}
+        case Snapshot(position, _, changes):
+            return {"snapshot": str(position), "changes": [_change(change) for change in changes]}
+        case Transition(start, end, source_age_ms, changes):
+            assert source_age_ms is None, "plain answers do not tell"
+            return {"from": str(start), "to": str(end), "changes": [_change(change) for change in changes]}
+        case _:
+            return "unreadable"
+
+
+def _change(change: Json) -> Json:
+    name = f"{change.key.kind}:{change.key.id}"
+    if isinstance(change, Left):
+        return {"gone": name}
+    assert not isinstance(change, Delta), "plain answers carry whole documents"
+    named = {"version": change.version, "position": str(change.position), "digest": change.digest}
+    return {"full": name, **named, "old_state": change.old_state, "canonical": change.encoded.decode()}
+
+
+def run_retry(given: Json) -> Json:
+    status, after_ms, random = given["status"], given["retry_after_ms"], given["random"]
+    return {"wait_ms": retry_in_ms(given["retries"], status=status, retry_after_ms=after_ms, random=random)}
+
+
 def run_backoff(given: Json) -> Json:
     return {"delay_ms": delay_ms(given["failures"], given["random"])}
 
@@ -188,6 +251,8 @@ RUNNERS: dict[str, Callable[[Json], Json]] = {
     "link": run_link,
     "machine": run_machine,
     "patch": run_patch,
+    "poll": run_poll,
     "replica": run_replica,
+    "retry": run_retry,
     "sse": run_sse,
 }

@@ -16,6 +16,7 @@ from runstate.core.events import (
     MetadataChanged,
     ProgressReported,
     RunFailed,
+    RunRetried,
     RunStopped,
     StageSkipped,
     StageSucceeded,
@@ -45,6 +46,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(AttemptFailed, stages, attempts, st.text(max_size=5), st.just("exception"), st.booleans()),
     st.builds(AttemptInterrupted, stages, st.booleans()),
     st.just(RunFailed("NotStartable: gone", "not_startable")),
+    st.just(RunRetried()),
     st.just(StopAsked("me", "enough")),
     st.just(RunStopped()),
 )
@@ -80,7 +82,11 @@ def test_every_sequence_of_events_leaves_a_true_document(happened: list[Event]) 
         old_context, context = run.context, new.context
         if context.state != old_context.state:
             check_move(PLAN, state_of(old_context), state_of(context))
-        assert not is_terminal(old_context.state) or context.state == old_context.state
+        if is_terminal(old_context.state) and context.state != old_context.state:
+            assert (event, context.state) == (RunRetried(), "retrying")
+        if isinstance(event, RunRetried):
+            assert old_context.state in ("failed", "stopped")
+            assert context.stop_requested is None
         assert context.status == status_of(context.state)
         running = [name for name, record in context.stages.items() if record.state in ("running", "retrying")]
         assert running == ([context.current_stage] if context.current_stage else [])

@@ -1,4 +1,4 @@
-"""`start` and `stop`: commands to a server, done when they are committed."""
+"""`start`, `stop` and `retry`: commands to a server, done when they are committed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Follow the run to its end, s
 
 def start(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Its name.", show_default=False)],
+    *,
     meta: Meta = None,
     stage: StageNames = None,
     wait: Wait = False,
@@ -38,7 +39,7 @@ def start(
 
     async def answer(server: Client) -> Document:
         begun = (await server.start(pipeline, metadata, stages)).document.to_dict()
-        return await _end(server, begun["run_id"]) if wait else begun
+        return await _end(server, begun) if wait else begun
 
     return _report(ask(url, token, answer), wait=wait, as_json=as_json)
 
@@ -59,10 +60,31 @@ def stop(
 
     async def answer(server: Client) -> Document:
         asked = (await server.stop(await find_run(server, run), reason)).document.to_dict()
-        return await _end(server, asked["run_id"]) if wait else asked
+        return await _end(server, asked) if wait else asked
 
     code = _report(ask(url, token, answer), wait=wait, as_json=as_json)
     return DONE if code == exit_code_of_state("stopped") else code
+
+
+def retry(
+    run: RunId,
+    wait: Wait = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> int:
+    """Go on with a run that failed or was stopped, from the stage that did not finish; print its id once committed.
+
+    Finished stages keep their outputs and do not run again. --wait follows the run to its end and exits as `runstate start
+    --wait` does. Exits 4 when the run is not over, was a success, or its pipeline is running another.
+    """
+    from runstate.cli.remote import ask, find_run
+
+    async def answer(server: Client) -> Document:
+        again = (await server.retry(await find_run(server, run))).document.to_dict()
+        return await _end(server, again) if wait else again
+
+    return _report(ask(url, token, answer), wait=wait, as_json=as_json)
 
 
 def _report(document: Document, *, wait: bool, as_json: bool) -> int:
@@ -79,17 +101,17 @@ def _report(document: Document, *, wait: bool, as_json: bool) -> int:
     return exit_code_of_state(document["state"]) if wait else DONE
 
 
-async def _end(server: Client, run_id: str) -> Document:
-    """Show a run until it is over, and return its last document."""
+async def _end(server: Client, commanded: Document) -> Document:
+    """Show a run, from its document after a command, until it is over; return its last document."""
     from runstate.cli.follow import view
     from runstate.cli.remote import watch
     from runstate.core.machine import is_terminal
     from runstate.engine import SystemClock
 
     with view(SystemClock().now_ms) as shown:
-        async for seen in watch(server, f"run:{run_id}"):
+        async for seen in watch(server, f"run:{commanded['run_id']}"):
             shown.show(seen.runs, seen)
             for run in seen.runs:
-                if is_terminal(run["state"]):
+                if run["version"] >= commanded["version"] and is_terminal(run["state"]):
                     return run
     raise AssertionError("a watch has no end of its own")

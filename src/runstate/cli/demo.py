@@ -1,10 +1,12 @@
 """`demo`: the market pipeline on the market data that comes with runstate, served with the dashboard.
 
-Below the data directory: the store itself, and in `demo/` the raw data, the configuration and the results.
+All of it is below a directory of its own: the store, the raw data, the configuration and the results. It never meets the
+runs of somebody's own store, which an engine that serves other pipelines would end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -15,15 +17,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runstate.cli.console import logging_to, say
-from runstate.cli.failures import DONE, FAILED, INTERRUPTED
-from runstate.cli.options import DEFAULT_PORT, Data, Port
+from runstate.cli.failures import DONE, FAILED, INTERRUPTED, Usage
+from runstate.cli.options import DEFAULT_PORT, Port
 from runstate.core.canonical import Json
 
 if TYPE_CHECKING:
     from runstate.cli.follow import View
+    from runstate.client import Client
 
 HOST = "127.0.0.1"
 CONFIG = "RUNSTATE_MARKET_CONFIG"
+CONFIG_NAME = "market.toml"
+ASK_S = 0.25  # between two looks whether the run is over
 
 
 def demo(
@@ -31,14 +36,16 @@ def demo(
         bool, typer.Option("--once", help="Leave after the run; exit 0 if it was a success, 1 otherwise.")
     ] = False,
     port: Port = DEFAULT_PORT,
-    data: Data = Path(".runstate"),
+    data: Annotated[
+        Path, typer.Option("--data", metavar="DIR", help="Where all of the demo is kept; made if need be.")
+    ] = Path(".runstate/demo"),
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the dashboard in a browser.")] = False,
 ) -> int:
     """See runstate at work: real market data through translator, analyzer and merger, with the dashboard.
 
-    Lays out EUR/USD of 2017 and a commented configuration in DIR/demo, serves the market pipeline, starts one run and opens
-    the dashboard where there is a browser; stays until Ctrl-C. With --once it leaves after the run, and its last line says
-    where the report is.
+    Lays out EUR/USD of 2017 and a commented configuration in DIR, serves the market pipeline from there, starts one run and
+    opens the dashboard where there is a browser; stays until Ctrl-C. With --once it leaves after the run, and its last line
+    says where the report is. Your own runs in .runstate are left alone.
     """
     from runstate.cli.follow import view
     from runstate.cli.local import in_loop
@@ -46,12 +53,15 @@ def demo(
     from runstate.core.errors import StoreInUse
     from runstate.engine import SystemClock
     from runstate.journal.lock import read_owner
+    from runstate.journal.sqlite import STORE_NAME
     from runstate.market.demo import write_demo
     from runstate.server.serve import PortInUse, listen
 
     owner = read_owner(data)
     if owner is not None:
         raise StoreInUse(str(data), owner.pid, owner.url)
+    if (data / STORE_NAME).exists() and not (data / CONFIG_NAME).exists():
+        raise Usage(f"{data} keeps runs that are not the demo's, and it would end them; name another with --data")
     try:
         listen(HOST, port).close()
     except PortInUse:
@@ -59,7 +69,7 @@ def demo(
             raise
         say(f"port {port} is in use, taking a free one")
         port = 0
-    config = write_demo(data / "demo").resolve()
+    config = write_demo(data).resolve()
     os.environ[CONFIG], os.environ[TARGET_DIR] = str(config), str(config.parent)
     with view(SystemClock().now_ms) as shown, logging_to(shown.note, least=WARNING):
         show = _Demo(shown, once=once, open_browser=not (once or no_browser) and _has_browser())
@@ -105,9 +115,8 @@ class _Demo:
             showing.cancel()
 
     async def _show(self, url: str) -> None:
-        from runstate.cli.remote import start_or_join, watch
+        from runstate.cli.remote import start_or_join
         from runstate.client import connect
-        from runstate.core.machine import is_terminal
 
         say(f"runstate is serving {url}")
         if self._open_browser:
@@ -116,17 +125,14 @@ class _Demo:
 
             await asyncio.to_thread(webbrowser.open, url)
         async with connect(url) as server:
-            run_id = (await start_or_join(server, "market")).run_id
-            async for seen in watch(server, "pipeline:market"):
-                self._view.show(seen.shown())
-                over = [run for run in seen.runs if run["run_id"] == run_id and is_terminal(run["state"])]
-                if over and self._last is None:
-                    self._last = over[0]
-                    if self._once:
-                        signal.raise_signal(signal.SIGTERM)
-                        return
-                    say(last_line(self._last))
-                    self._view.note(f"the dashboard is at {url}; Ctrl-C ends the demo")
+            run_id = str((await start_or_join(server, "market")).run_id)
+            self._last = await to_end(server, run_id, self._view)
+            if self._once:
+                signal.raise_signal(signal.SIGTERM)
+                return
+            say(last_line(self._last))
+            self._view.note(f"the dashboard is at {url}; Ctrl-C ends the demo")
+            await _watch(server, self._view)
 
     def report(self) -> int:
         """Print the last line, and return the exit code."""
@@ -136,6 +142,37 @@ class _Demo:
             return INTERRUPTED
         say(last_line(self._last))
         return DONE if self._last["state"] == "success" else FAILED
+
+
+async def to_end(server: Client, run_id: str, shown: View) -> dict[str, Json]:
+    """Show the market pipeline until a run of it is over, and return that run's last document.
+
+    The end is asked for and not watched for: whatever becomes of the stream, the demo ends when its run does.
+    """
+    import asyncio
+
+    from runstate.client import ServerUnreachable
+    from runstate.core.machine import is_terminal
+
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(_watch(server, shown))
+        while True:
+            with contextlib.suppress(ServerUnreachable):  # it is in this process: busy, or about to end, and we with it
+                run = await server.get_run(run_id)
+                if is_terminal(run.state):
+                    break
+            await asyncio.sleep(ASK_S)
+        watching.cancel()
+    document = run.to_dict()
+    shown.show([document])
+    return document
+
+
+async def _watch(server: Client, shown: View) -> None:
+    from runstate.cli.remote import watch
+
+    async for seen in watch(server, "pipeline:market"):
+        shown.show(seen.shown())
 
 
 def last_line(document: dict[str, Json]) -> str:

@@ -25,7 +25,7 @@ Token = Annotated[
         "--token",
         envvar="RUNSTATE_TOKEN",
         metavar="T",
-        help="Who you are, where the server asks; others on this machine may see it here, not in the variable.",
+        help="Lets you in where a server asks. Other users here can see a command line, not the variable.",
         show_envvar=True,
         show_default=False,
     ),
@@ -41,7 +41,7 @@ Meta = Annotated[
 StageNames = Annotated[
     list[str] | None, typer.Option("--stage", metavar="NAME", help="Run only this stage; repeat for several.")
 ]
-Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="An address to listen on; any but a loopback one needs tokens.")]
+Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Any but a loopback address needs tokens.")]
 Port = Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0 picks a free one.")]
 RunId = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the unique beginning of one, or `latest`.", show_default=False)

@@ -48,6 +48,7 @@ def status(pipeline: PipelineName = None, url: Url = DEFAULT_URL, token: Token =
 
 
 def runs(
+    *,
     pipeline: Annotated[str | None, typer.Option("--pipeline", metavar="NAME", help="Only of this pipeline.")] = None,
     status: Annotated[
         str | None, typer.Option("--status", metavar="STATUS", help="Only idle, running, stopped or error.")

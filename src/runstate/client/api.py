@@ -119,6 +119,19 @@ class Client:
         """Return a page of a run's commits (PROTOCOL H6)."""
         return await self._http.object(f"api/runs/{_part(run_id)}/history", {"after": after, "limit": limit})
 
+    async def logs(self, run_id: str, *, after: int | None = None, limit: int | None = None) -> dict[str, Json]:
+        """Return a page of a run's log lines after an offset (PROTOCOL H8)."""
+        return await self._http.log(f"api/runs/{_part(run_id)}/logs", {"after": after, "limit": limit})
+
+    async def follow_logs(self, run_id: str, *, after: int = 0) -> AsyncGenerator[dict[str, Json]]:
+        """Yield a run's log lines after an offset, as they are written, until the run is over or the server ends.
+
+        Raises:
+            ServerUnreachable: The connection broke; go on after the last line's `offset`.
+        """
+        async for line in self._http.log_lines(f"api/runs/{_part(run_id)}/logs", after):
+            yield line
+
     async def runs(
         self,
         *,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -23,8 +23,10 @@ from runstate.core.errors import InvalidValue, PeerError
 from runstate.core.model import PipelineDocument, RunContext, decode_pipeline, decode_run
 from runstate.core.position import Position
 from runstate.core.retry import retry_in_ms
+from runstate.core.sse import SseDecoder
 
 TIMEOUT_S = 10.0
+LOG_SILENCE_S = 15.0  # a server that follows a log speaks every 5 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,31 @@ class Http:
         """Return every pipeline."""
         page = await self.object("api/pipelines", {})
         return tuple(_pipeline(encode(document)) for document in page["pipelines"])
+
+    async def log(self, path: str, query: Mapping[str, str | int | None]) -> dict[str, Json]:
+        """Return a page of a log, which has no position of its own."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        return _object((await self._request("GET", path, params=asked)).content)
+
+    async def log_lines(self, path: str, after: int) -> AsyncGenerator[dict[str, Json]]:
+        """Yield the lines of a log until the server ends it, over one connection."""
+        decoder = SseDecoder()
+        asked = {"after": str(after), "follow": "1"}
+        patience = httpx.Timeout(self._client.timeout.connect, read=LOG_SILENCE_S)
+        headers = {"accept": "text/event-stream"}
+        try:
+            async with self._client.stream("GET", path, params=asked, headers=headers, timeout=patience) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _problem(response)
+                async for received in response.aiter_bytes():
+                    decoder, events = decoder.feed(received)
+                    for event in events:
+                        line = _object(event.data.encode())
+                        if "offset" in line:
+                            yield line
+        except httpx.TransportError as exc:
+            raise ServerUnreachable(str(self._client.base_url)) from exc
 
     async def command(self, path: str, body: Mapping[str, Json], *, if_match: str | None = None) -> Receipt:
         """Send a command, again if need be, and return where its commit stands.

@@ -19,7 +19,6 @@ run too (D8), and whatever else moves is seen by the head when the wait ends.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -41,7 +40,7 @@ MOST_ROUNDS = 8  # without a moment at which all stand together, until the link 
 Path = tuple[str, ...]
 CATALOGUE: Path = ("api", "pipelines")
 
-_SHA_256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]*):")
+_SHA_256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +256,7 @@ def _digest(proof: str | None) -> str:
     found = _SHA_256.search(proof or "")
     if found is None:
         raise PeerError("a document came without the digest that proves it")
-    try:
-        return "sha-256:" + base64.b64decode(found[1], validate=True).hex()
-    except binascii.Error as exc:
-        raise PeerError(f"{found[1]!r} is not a digest") from exc
+    return "sha-256:" + base64.b64decode(found[1]).hex()
 
 
 def _object(body: bytes | None) -> dict[str, Json]:

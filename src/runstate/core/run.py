@@ -253,6 +253,9 @@ def _advance(context: RunContext, stage: str, done: StageRecord, now: str) -> Ru
 
 def _again(context: RunContext) -> RunContext:
     """Go on with the first stage that did not finish; its attempts count on, its retries are granted again (D4)."""
+    if phase_of(context.state) not in (Phase.FAILED, Phase.STOPPED):
+        # A running stage may become retrying too, by its own failure; a person's wish is only for runs that are over.
+        raise TransitionRejected(context.state, "retrying")
     unfinished = [name for name in context.stage_order if context.stages[name].state not in ("success", "skipped")]
     stage = unfinished[0] if unfinished else context.stage_order[-1]
     new = State(Phase.RETRYING, stage)

@@ -70,6 +70,7 @@ class Streams:
                 subscription.subscribe(await self._asked(message.get("text")))
             except RunstateError as error:
                 subscription.say(problem(problem_of(error).members()))
+            await subscription.until_said()  # F8: whoever talks and never listens is not listened to either
 
     async def _asked(self, text: str | None) -> Wanted:
         """Return what a later `subscribe` message asks for."""

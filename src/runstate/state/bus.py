@@ -7,10 +7,10 @@ and gets the latest then (PROTOCOL F8).
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Protocol
 
 from runstate.core import frames
@@ -64,7 +64,8 @@ class Subscription:
         self._wake = asyncio.Event()
         self._ended: frames.ByeCode | None = None
         hello = frames.hello(server=source.server_id, epoch=source.head.epoch, position=str(source.head.position))
-        self._ready: Iterator[Frame] = iter((hello,))
+        self._ready: deque[Iterator[Frame]] = deque([iter((hello,))])
+        self._all_said = asyncio.Event()
         self._begin(wanted)
 
     def _begin(self, wanted: Wanted) -> None:
@@ -96,7 +97,7 @@ class Subscription:
             for document in shown:
                 self._recent.keep(document)
         # Frames are made as the socket takes them: what waits here is a list of documents that others hold as well.
-        self._ready = chain(self._ready, frames.snapshot(shown, reason=reason, position=str(position)))
+        self._put(frames.snapshot(shown, reason=reason, position=str(position)))
 
     def _shown(self, wanted: Wanted) -> list[Document]:
         head = self._source.head
@@ -118,28 +119,46 @@ class Subscription:
 
     def say(self, frame: Frame) -> None:
         """Send `frame` before anything else, for example a problem with the reader's own message."""
-        self._ready = chain(self._ready, (frame,))
+        self._put(iter((frame,)))
         self._wake.set()
+
+    async def until_said(self) -> None:
+        """Wait until the reader has taken what is ready; else a reader could make us say more and more."""
+        await self._all_said.wait()
 
     def end(self, code: frames.ByeCode) -> None:
         """End the stream with a `bye` after what is owed."""
         self._ended = code
         self._wake.set()
 
+    def _put(self, ready: Iterator[Frame]) -> None:
+        self._ready.append(ready)
+        self._all_said.clear()
+
+    def _next_ready(self) -> Frame | None:
+        while self._ready:
+            frame = next(self._ready[0], None)
+            if frame is not None:
+                return frame
+            self._ready.popleft()
+        self._all_said.set()
+        return None
+
     def __aiter__(self) -> AsyncIterator[Frame]:
         return self
 
     async def __anext__(self) -> Frame:
         """Return the next frame: what is ready, else what is owed, else after a heartbeat's time an empty one."""
+        due_s = asyncio.get_running_loop().time() + HEARTBEAT_S  # also while commits that do not concern us wake us
         while True:
             self._wake.clear()
-            frame = next(self._ready, None) or await self._owed()
+            frame = self._next_ready() or await self._owed()
             if frame is not None:
                 return frame
             if self._ended is not None:
                 return frames.bye(self._ended, resume=str(self.reader.position), retry_ms=RETRY_MS)
             try:
-                async with asyncio.timeout(HEARTBEAT_S):
+                async with asyncio.timeout_at(due_s):
                     await self._wake.wait()
             except TimeoutError:
                 if not self._wake.is_set():  # else a commit came in the same turn of the loop, and is owed
@@ -163,7 +182,7 @@ class Subscription:
                 except Compacted:
                     wanted = Wanted(self.reader.topics, None, self.reader.delta, self.reader.mode)
                     self._snapshot(wanted, "compacted")
-                    return next(self._ready)
+                    return self._next_ready()
             for commit in commits:
                 self._scanned = commit.position.revision
                 documents = [c.document for c in commit.changes if self.reader.topics.wants(c.document)]

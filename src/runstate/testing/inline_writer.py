@@ -32,6 +32,8 @@ class InlineWriter:
 
     async def close(self) -> None:
         """See the protocol."""
+        if self._timer is not None:
+            self._timer.cancel()
         while self._queue:
             self._one()
 

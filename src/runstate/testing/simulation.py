@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runstate.core.canonical import digest
 from runstate.core.errors import RunstateError, StoreUnavailable
@@ -68,7 +68,8 @@ class Simulation:
         self.tail: deque[Event] = deque(maxlen=TAIL)
         self.counts: Counter[str] = Counter()
         self.clients: list[Client] = []
-        self.over = False
+        self.over = self.hurry = False
+        self.trouble: BaseException | None = None
         self.servers: list[Server] = []  #: The latest incarnation's is the last one.
 
     def story(self, error: BaseException) -> str:
@@ -81,6 +82,7 @@ class Simulation:
     async def main(self) -> Counter[str]:
         """Live through it."""
         self.loop = virtual_loop()
+        self.loop.set_exception_handler(self._note)
         async with asyncio.TaskGroup() as self.tasks:
             self.world = World(self.loop, self.tasks, self._route, self._record, self.counts)
             self.store = Store(epoch=f"{START_MS // 1000}-{self._draw(1 << 32):08x}", record=self._record)
@@ -93,6 +95,8 @@ class Simulation:
                 await self._happen()
             await self._settle()
             sampler.cancel()
+            if self.trouble is not None:
+                raise self.trouble
             for client in self.clients:
                 client.close()
             for server in self.servers:
@@ -236,6 +240,7 @@ class Simulation:
     async def _keep_serving(self, store: Store) -> None:
         while store is self.store and not self.over:
             server = Server(store, self.directory, Random(self._draw(1 << 32)))  # noqa: S311
+            server.runner.hurry = self.hurry
             self.servers = [one for one in self.servers if not one.ended.is_set()] + [server]
             task = self.tasks.create_task(server.serve())
             await asyncio.wait({self.tasks.create_task(_dead(server)), task}, return_when=asyncio.FIRST_COMPLETED)
@@ -277,6 +282,8 @@ class Simulation:
             server.kill()
         for client in self.clients:
             client.lies = 0.0
+        self.hurry = True
+        self.servers[-1].runner.hurry = True
         await asyncio.sleep(QUIET_S)
         head = self.store.reopen()
         position = str(Position(head.epoch, head.revision))
@@ -287,15 +294,22 @@ class Simulation:
         self._record(Settled(position=position, clients=settled))
         self.over = True
 
+    def _note(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Keep what was raised in a callback; the next sample raises it where it is heard."""
+        self.trouble = self.trouble or context.get("exception") or AssertionError(context["message"])
+
     async def _sample(self) -> None:
         while True:
             await asyncio.sleep(1.0)
+            if self.trouble is not None:
+                raise self.trouble
             for client in self.clients:
                 client.show()
 
     def _record(self, event: Event) -> None:
-        self.tail.append(event)
-        self.judge.see(event)
+        if self.trouble is None:  # one is enough, and the tail ends there
+            self.tail.append(event)
+            self.judge.see(event)
 
     def _some_run(self) -> str:
         """Return the id of a run that was begun at some time; "" if there is none."""

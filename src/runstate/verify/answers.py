@@ -97,7 +97,9 @@ class Answers:
         made, reached = Position.parse(tag).order, Position.parse(head).order
         self.recorder.checks["ordered"] += 1
         if self._head and reached < Position.parse(self._head).order:
-            self.recorder.fail("ordered", f"the server's head went from {self._head} back to {head}", f"{self.name}: {path}")
+            self.recorder.fail(
+                "ordered", f"the server's head went from {self._head} back to {head}", f"{self.name}: {path}"
+            )
         self._head = head
         known = self.known.get(path)
         if status == 304:

@@ -98,10 +98,10 @@ class Hearing:
         except PeerError as broken:
             what = f"a message breaks the protocol: {broken}"
             self.recorder.fail("gap-free", what, f"{self.name}: {raw[:_QUOTED].decode('utf-8', 'replace')}")
-        if self.is_sse and frame is not None and frame.type in ("transition", "snapshot") and not frame.more:
-            if event_id != self.place:
-                what = f"the event's id is {event_id}, and a reconnect that names it would not go on at {self.place}"
-                self.recorder.fail("resumable", what, self.name)
+        is_place = frame is not None and frame.type in ("transition", "snapshot") and not frame.more
+        if self.is_sse and is_place and event_id != self.place:
+            what = f"the event's id is {event_id}, and a reconnect that names it would not go on at {self.place}"
+            self.recorder.fail("resumable", what, self.name)
         return frame
 
     def check_silence(self) -> None:
@@ -177,9 +177,7 @@ class Hearing:
             rows = self._rows(frame.changes)
             self._together(rows, frame)
             self._forward(rows)
-        event = Stepped(
-            client=self.name, at_ms=self.recorder.now_ms(), start=frame.start, end=frame.end, rows=rows
-        )
+        event = Stepped(client=self.name, at_ms=self.recorder.now_ms(), start=frame.start, end=frame.end, rows=rows)
         self.recorder.judge(event)
         if frame.start != frame.end:
             start, end = Position.parse(frame.start).order, Position.parse(frame.end).order
@@ -242,7 +240,9 @@ class Hearing:
         if (version, base_digest) != (named.version, named.digest):
             kind, name = change.key
             has = f"v{version} {base_digest}" if version else "none"
-            seen = f"{self.name}: patch to {kind} {name} v{change.version} from v{named.version} {named.digest}, has {has}"
+            seen = (
+                f"{self.name}: patch to {kind} {name} v{change.version} from v{named.version} {named.digest}, has {has}"
+            )
             self.recorder.fail("gap-free", "a patch starts from a version that this reader was not given", seen)
         try:
             patched = apply(document, change.data.patch)
@@ -251,9 +251,7 @@ class Hearing:
             raise PeerError(str(exc)) from exc
         kind, name = change.key
         relative = patched.get("pipeline" if kind == "run" else "current_run_id")
-        row = Row(
-            kind, name, change.version, change.position, change.digest, actual=digest(encoded), relative=relative
-        )
+        row = Row(kind, name, change.version, change.position, change.digest, actual=digest(encoded), relative=relative)
         self.recorder.saw(self.name, row)
         self._keep(row, patched)
         return row

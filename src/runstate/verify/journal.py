@@ -149,7 +149,9 @@ class Journal:
             self.recorder.fail("durable", what, f"history: {name} at {commit.position}")
         before = book.made.get(commit.version - 1)
         if before is not None and Position.parse(before[0]).order >= Position.parse(commit.position).order:
-            self.recorder.fail("ordered", f"{name} stands at {commit.position}, and the version before at {before[0]}", "history")
+            self.recorder.fail(
+                "ordered", f"{name} stands at {commit.position}, and the version before at {before[0]}", "history"
+            )
         book.document = document
         book.made[commit.version] = commit.position, commit.digest
 
@@ -166,14 +168,18 @@ class Journal:
     async def _read_again(self) -> None:
         """Fetch some of the versions that were seen, to compare their bytes."""
         known = [(run_id, version) for run_id, book in self.books.items() for version in book.made]
-        answers = Answers("versions", self.recorder)
         for run_id, version in self.random.sample(known, min(READ_AGAIN, len(known))):
             try:
-                await Asker(answers, self.http, self.random).ask(f"api/runs/{quote(run_id, safe='')}/versions/{version}")
+                answers = Answers("versions", self.recorder)  # each by itself: these go back and forth
+                await Asker(answers, self.http, self.random).ask(
+                    f"api/runs/{quote(run_id, safe='')}/versions/{version}"
+                )
             except Unanswered as exc:
                 if exc.status == httpx.codes.GONE:
                     continue
-                self.recorder.fail("durable", f"v{version} stands in the history and is not given: {exc}", f"run {run_id}")
+                self.recorder.fail(
+                    "durable", f"v{version} stands in the history and is not given: {exc}", f"run {run_id}"
+                )
 
     async def _get(self, path: str, query: Mapping[str, int]) -> bytes | None:
         """Return the answer's body, None where retention has removed what is asked for."""
@@ -182,13 +188,11 @@ class Journal:
                 response = await self.http.get(path, params=query)
         except (TimeoutError, httpx.TransportError) as exc:
             raise ServerUnreachable(str(self.http.base_url)) from exc
-        if response.status_code == httpx.codes.OK:
-            return response.content
-        if response.status_code == httpx.codes.GONE:
-            return None
         if response.status_code >= 500:
             raise ServerUnreachable(str(self.http.base_url))
-        self.recorder.fail("durable", f"the journal answers {response.status_code}", path)
+        if response.status_code not in (httpx.codes.OK, httpx.codes.GONE):
+            self.recorder.fail("durable", f"the journal answers {response.status_code}", path)
+        return None if response.status_code == httpx.codes.GONE else response.content
 
 
 def made_by_history(journal: Journal) -> dict[tuple[str, str], dict[int, Order]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from runstate.core.position import Position
 from runstate.verify.answers import Answers
@@ -20,16 +20,35 @@ from runstate.verify.recorder import Key, Order, Sighting
 Made = tuple[Order, Key, int]  # commit, document, version
 
 
-@dataclass
+ValueT = TypeVar("ValueT")
+
+
+class Timeline(Generic[ValueT]):
+    """What was so from which commit on."""
+
+    def __init__(self, values: Mapping[Order, ValueT]) -> None:
+        self._orders = sorted(values)
+        self._values = [values[order] for order in self._orders]
+
+    def at(self, order: Order) -> tuple[Order, ValueT] | None:
+        """Return what was so at a commit and since when, None where that is not known."""
+        found = bisect_right(self._orders, order)
+        return (self._orders[found - 1], self._values[found - 1]) if found else None
+
+
 class Ledger:
     """All that is known of who was committed when."""
 
-    made: list[Made] = field(default_factory=list)  #: In the order of commits.
-    checks: Counter[str] = field(default_factory=Counter)
-    _orders: list[Order] = field(default_factory=list)
-    _of: dict[Key, tuple[list[Order], list[int]]] = field(default_factory=dict)
-    _pipeline_of: dict[Key, str] = field(default_factory=dict)
-    _current: dict[str, tuple[list[Order], list[str | None]]] = field(default_factory=dict)
+    def __init__(
+        self,
+        made: list[Made],
+        documents: Mapping[Key, Timeline[int]],
+        pipeline_of: Mapping[Key, str],
+        current: Mapping[str, Timeline[str | None]],
+    ) -> None:
+        self.checks: Counter[str] = Counter()
+        self._made, self._orders = made, [order for order, _, _ in made]  # in the order of commits
+        self._documents, self._pipeline_of, self._current = documents, pipeline_of, current
 
     def hold(self, hearing: Hearing) -> None:
         """Hold a stream against the ledger.
@@ -56,10 +75,12 @@ class Ledger:
             latest = self._at(mark.key, mark.head)
             if latest is not None and latest[0] > mark.made:
                 what = f"v{mark.version} was given as the latest at revision {mark.head[1]}"
-                raise Violation("bookmarkable", what, (f"{answers.name}: {_named(mark.key)} had v{latest[1]} at {latest[0][1]}",))
+                raise Violation(
+                    "bookmarkable", what, (f"{answers.name}: {_named(mark.key)} had v{latest[1]} at {latest[0][1]}",)
+                )
 
     def _hold_snapshot(self, name: str, step: Step) -> None:
-        for key in self._of:
+        for key in self._documents:
             latest = self._at(key, step.end)
             if latest is None or not self._is_owed(key, step.end):
                 continue
@@ -88,21 +109,20 @@ class Ledger:
                 raise _undelivered(_promise(step, order, "gap-free"), name, step, key, (order, version))
 
     def _between(self, start: Order, end: Order) -> list[Made]:
-        return self.made[bisect_right(self._orders, start) : bisect_right(self._orders, end)]
+        return self._made[bisect_right(self._orders, start) : bisect_right(self._orders, end)]
 
     def _at(self, key: Key, order: Order) -> tuple[Order, int] | None:
         """Return the latest version of a document at a commit, and the commit that made it."""
-        orders, versions = self._of.get(key, ([], []))
-        found = bisect_right(orders, order)
-        return (orders[found - 1], versions[found - 1]) if found else None
+        timeline = self._documents.get(key)
+        return None if timeline is None else timeline.at(order)
 
     def _is_owed(self, key: Key, order: Order) -> bool:
         """Return whether the topic `*` shows the document at that commit: a pipeline, or the current run of one."""
         if key[0] == "pipeline":
             return True
-        orders, runs = self._current.get(self._pipeline_of.get(key, ""), ([], []))
-        found = bisect_right(orders, order)
-        return bool(found) and runs[found - 1] == key[1]
+        timeline = self._current.get(self._pipeline_of.get(key, ""))
+        current = None if timeline is None else timeline.at(order)
+        return current is not None and current[1] == key[1]
 
 
 def ledger_of(
@@ -110,24 +130,18 @@ def ledger_of(
 ) -> Ledger:
     """Return the ledger of what was seen and what the history names."""
     versions: dict[Key, dict[int, Order]] = {key: dict(made) for key, made in history.items()}
-    ledger = Ledger()
+    pipeline_of: dict[Key, str] = {}
+    current: dict[str, Timeline[str | None]] = {}
     for key, seen in sightings.items():
-        current: dict[Order, str | None] = {}
-        for (_, version), sighting in seen.items():
-            order = Position.parse(sighting.row.position).order
-            versions.setdefault(key, {})[version] = order
-            current[order] = sighting.row.relative
-            if key[0] == "run" and sighting.row.relative is not None:
-                ledger._pipeline_of[key] = sighting.row.relative
+        rows = {Position.parse(one.row.position).order: one.row for one in seen.values()}
+        versions.setdefault(key, {}).update({row.version: order for order, row in rows.items()})
         if key[0] == "pipeline":
-            ordered = sorted(current)
-            ledger._current[key[1]] = ordered, [current[order] for order in ordered]
-    for key, made in versions.items():
-        ordered_versions = sorted(made.items(), key=lambda item: item[1])
-        ledger._of[key] = [order for _, order in ordered_versions], [version for version, _ in ordered_versions]
-    ledger.made = sorted((order, key, version) for key, made in versions.items() for version, order in made.items())
-    ledger._orders = [order for order, _, _ in ledger.made]
-    return ledger
+            current[key[1]] = Timeline({order: row.relative for order, row in rows.items()})
+        else:
+            pipeline_of[key] = next((row.relative for row in rows.values() if row.relative is not None), "")
+    made = sorted((order, key, version) for key, of in versions.items() for version, order in of.items())
+    documents = {key: Timeline({order: version for version, order in of.items()}) for key, of in versions.items()}
+    return Ledger(made, documents, pipeline_of, current)
 
 
 def _promise(step: Step, order: Order, otherwise: str) -> str:

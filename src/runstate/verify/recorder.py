@@ -43,7 +43,9 @@ class Recorder:
         self.checks: Counter[str] = Counter()  #: What was held against each promise, beside what the judge counts.
         self.sightings: dict[Key, dict[tuple[str, int], Sighting]] = {}  #: By document, then epoch and version.
         self.seen = 0  #: Versions, each counted for each reader.
-        self.commits: dict[Order, int] = {}  #: Commits that arrived while we looked, and how many documents they touched.
+        self.commits: dict[
+            Order, int
+        ] = {}  #: Commits that arrived while we looked, and how many documents they touched.
         self.epochs: set[str] = set()  #: Incarnations of the store that streams named.
         self.late_ms = 0  #: How late this process itself was at most; nobody else is blamed for that.
         self.notes: list[str] = []  #: What was not as it should be and breaks no promise.
@@ -100,9 +102,7 @@ class Recorder:
             if row.actual != row.digest:
                 how = "the patch leads to" if encoded is None else "the bytes have"
                 quote = () if encoded is None else (f"bytes: {_cut(encoded)}",)
-                raise Violation(
-                    "byte-identical", f"{how} {row.actual}, and {row.digest} was promised", (seen, *quote)
-                )
+                raise Violation("byte-identical", f"{how} {row.actual}, and {row.digest} was promised", (seen, *quote))
         epoch = row.position.rpartition(".")[0]
         versions = self.sightings.setdefault(row.key, {})
         first = versions.get((epoch, row.version))

@@ -58,7 +58,9 @@ class Watcher:
         """
         self.views += 1
         if view.link == "integrity":
-            self.recorder.fail("byte-identical", "the client shows something whose digest it could not verify", self.name)
+            self.recorder.fail(
+                "byte-identical", "the client shows something whose digest it could not verify", self.name
+            )
         entries = {("pipeline", name): entry for name, entry in view.pipelines.items()}
         entries |= {("run", name): entry for name, entry in view.runs.items()}
         changed = {key: entry for key, entry in entries.items() if self._shown.get(key) is not entry}

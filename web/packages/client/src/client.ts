@@ -5,8 +5,9 @@
  * else here decides anything.
  */
 import { type Clock, systemClock, type Timer } from './clock.ts'
-import { parseFrame } from './frames.ts'
 import {
+  beginSession,
+  type CommandOptions,
   command,
   type Fetch,
   listRuns,
@@ -17,17 +18,29 @@ import {
   type StopBody,
 } from './http.ts'
 import { type Action, type Link, type LinkEvent, newLink, step, type Transport, wakeAt } from './link.ts'
-import { type Connection, type Listener, openEventStream, openWebSocket, type SocketClass } from './transports.ts'
-import { type View, viewOf } from './view.ts'
+import { formatPosition, isBefore, parsePosition } from './position.ts'
+import { ProblemError } from './problem.ts'
+import {
+  type Connection,
+  type Listener,
+  openEventStream,
+  openLongPoll,
+  openWebSocket,
+  type SocketClass,
+} from './transports.ts'
+import { reached, type View, viewOf } from './view.ts'
 
 export interface ConnectOptions {
   /** Where the server is; default: the folder of the page. */
   readonly url?: string
   /** `*`, `pipeline:<name>`, `run:<id>`; default: everything. */
   readonly topics?: readonly string[]
+  /** `auto`: WebSocket, then event streams, then long-poll; back up again when that works. */
   readonly transport?: 'auto' | Transport
-  /** Ask for patches instead of whole documents; default: no. */
+  /** Take patches where the server has them; each is verified, and a wrong one ends that (F10). Default: yes. */
   readonly delta?: boolean
+  /** Sent with every request outside a browser; in a browser call `login`, which needs no script to keep it. */
+  readonly token?: string
   readonly clock?: Clock
   /** Drawn evenly from [0, 1). */
   readonly random?: () => number
@@ -40,23 +53,39 @@ export interface Client {
   getView(): View
   /** Call `listener` after each change; returns how to stop that. */
   subscribe(listener: () => void): () => void
-  start(pipeline: string, body?: StartBody): Promise<Receipt>
-  stop(runId: string, body?: StopBody): Promise<Receipt>
+  /** Like every command it is sent again when no answer comes or the server is away for a moment, and is done once. */
+  start(pipeline: string, body?: StartBody, options?: CommandOptions): Promise<Receipt>
+  stop(runId: string, body?: StopBody, options?: CommandOptions): Promise<Receipt>
+  /** Go on with a run that failed or was stopped, from the stage that did not finish. */
+  retry(runId: string, options?: CommandOptions): Promise<Receipt>
+  /** Resolves once the view shows what the command did; rejects when the client is closed before. */
+  settled(receipt: Receipt): Promise<void>
+  /** Trade a token for a session of this browser, and connect at once. */
+  login(token: string): Promise<void>
   listRuns(query?: RunsQuery): Promise<RunList>
   /** End the connection for good; the view stays and is stale. */
   close(): void
 }
 
+const CLOSED = { status: 0, code: 'unreachable', detail: 'the client was closed before its view showed that' }
+
 /** Connect to a server, for as long as it takes. */
 export function connect(options: ConnectOptions = {}): Client {
-  const { topics = ['*'], delta = false, clock = systemClock(), random = Math.random } = options
+  const { topics = ['*'], delta = true, clock = systemClock(), random = Math.random, token } = options
   const root = rootOf(options.url)
-  const fetch: Fetch = options.fetch ?? ((url, init) => globalThis.fetch(url, init))
-  const Socket: SocketClass | undefined = options.WebSocket ?? globalThis.WebSocket
+  const headers = token === undefined ? null : { authorization: `Bearer ${token}` }
+  const plain: Fetch = options.fetch ?? ((url, init) => globalThis.fetch(url, init))
+  const fetch: Fetch = (url, init) =>
+    plain(url, headers === null ? init : { ...init, headers: { ...init?.headers, ...headers } })
+  // Its second argument is typed for browsers, and only given outside them.
+  const Socket = options.WebSocket ?? (globalThis.WebSocket as unknown as SocketClass | undefined)
+  const wire = { fetch, clock, random }
   const listeners = new Set<() => void>()
+  const settling = new Set<() => void>()
   let link = newLink(transportsOf(options.transport ?? 'auto', Socket !== undefined), { topics, delta })
   let view = viewOf(link, null)
-  let connection: Connection | null = null
+  let least: string | null = null
+  const connections = new Map<number, Connection>()
   let timer: Timer | null = null
 
   function handle(event: LinkEvent): void {
@@ -64,36 +93,62 @@ export function connect(options: ConnectOptions = {}): Client {
     link = next
     for (const action of actions) perform(action)
     arm()
-    const shown = viewOf(link, view)
-    if (shown === view) return
-    view = shown
+    const before = view
+    view = viewOf(link, before)
+    for (const look of [...settling]) look()
+    if (view === before) return
     for (const listener of [...listeners]) tell(listener)
   }
 
   function perform(action: Action): void {
     switch (action.kind) {
       case 'connect':
-        connection = open(action)
+        connections.set(action.generation, open(action))
         return
       case 'resync':
-        connection?.send(JSON.stringify({ type: 'subscribe', topics: topics.join(','), ...deltaOf(action.delta) }))
+        connections
+          .get(action.generation)
+          ?.send(JSON.stringify({ type: 'subscribe', topics: topics.join(','), ...deltaOf(action.delta) }))
         return
       case 'disconnect':
-        connection?.close()
-        connection = null
+        connections.get(action.generation)?.close()
+        connections.delete(action.generation)
     }
   }
 
   function open({ generation, transport, resume, delta }: Action & { kind: 'connect' }): Connection {
     const listener: Listener = {
-      message: (text, retryMs) => handle({ kind: 'received', generation, frame: parseFrame(text), retryMs }),
-      end: (trouble, retryMs) => handle({ kind: 'dropped', generation, trouble, retryMs }),
+      frame: (frame, retryMs) => handle({ kind: 'received', generation, frame, retryMs }),
+      end: (trouble, retryMs) => {
+        connections.delete(generation)
+        handle({ kind: 'dropped', generation, trouble, retryMs })
+      },
     }
+    if (transport === 'long-poll') return openLongPoll(fetch, root, listener, { topics, clock })
     const url = new URL(transport === 'sse' ? 'api/stream' : 'api/ws', root)
     const query = { topics: topics.join(','), ...(resume === null ? {} : { resume }), ...deltaOf(delta) }
     url.search = new URLSearchParams(query).toString()
     if (transport === 'sse' || Socket === undefined) return openEventStream(fetch, url, listener)
-    return openWebSocket(Socket, url, listener)
+    return openWebSocket(Socket, url, listener, headers && { headers })
+  }
+
+  async function order(path: readonly string[], body: StartBody | StopBody, more?: CommandOptions): Promise<Receipt> {
+    const receipt = await command(wire, new URL(`api/${path.map(encodeURIComponent).join('/')}`, root), body, more)
+    least = later(least, receipt.position)
+    return receipt
+  }
+
+  function settled({ position }: Receipt): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const look = (): boolean => {
+        if (reached(view, position)) resolve()
+        else if (link.phase === 'stopped') reject(new ProblemError(CLOSED))
+        else return false
+        settling.delete(look)
+        return true
+      }
+      if (!look()) settling.add(look)
+    })
   }
 
   function arm(): void {
@@ -109,10 +164,16 @@ export function connect(options: ConnectOptions = {}): Client {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
-    start: (pipeline, body = {}) =>
-      command(fetch, new URL(`api/pipelines/${encodeURIComponent(pipeline)}/start`, root), body),
-    stop: (runId, body = {}) => command(fetch, new URL(`api/runs/${encodeURIComponent(runId)}/stop`, root), body),
-    listRuns: (query = {}) => listRuns(fetch, new URL('api/runs', root), query),
+    start: (pipeline, body = {}, options) => order(['pipelines', pipeline, 'start'], body, options),
+    stop: (runId, body = {}, options) => order(['runs', runId, 'stop'], body, options),
+    retry: (runId, options) => order(['runs', runId, 'retry'], {}, options),
+    settled,
+    login: async (secret) => {
+      await beginSession(fetch, new URL('api/session', root), secret)
+      handle({ kind: 'retry' })
+    },
+    listRuns: (query = {}) =>
+      listRuns(fetch, new URL('api/runs', root), least === null ? query : { ...query, min: least }),
     close: () => handle({ kind: 'stop' }),
   }
 }
@@ -126,10 +187,16 @@ function rootOf(url: string | undefined): URL {
   return root
 }
 
-/** F13: WebSocket, then event streams; long-poll will join as the last resort. */
+/** F13: the best first. */
 function transportsOf(wanted: 'auto' | Transport, hasSocket: boolean): Link['transports'] {
-  if (wanted === 'sse' || !hasSocket) return ['sse'] // Node 20 has no WebSocket of its own
-  return wanted === 'websocket' ? ['websocket'] : ['websocket', 'sse']
+  if (wanted !== 'auto' && (wanted !== 'websocket' || hasSocket)) return [wanted]
+  return hasSocket ? ['websocket', 'sse', 'long-poll'] : ['sse', 'long-poll'] // Node 20 has no WebSocket of its own
+}
+
+/** H4: what is read after a command is not older than it. */
+function later(known: string | null, position: string): string {
+  const [one, other] = [known === null ? null : parsePosition(known), parsePosition(position)]
+  return one !== null && (other === null || isBefore(other, one)) ? formatPosition(one) : position
 }
 
 function deltaOf(delta: boolean): { delta?: string } {

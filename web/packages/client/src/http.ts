@@ -2,12 +2,16 @@
  * Commands and reads over HTTP (PROTOCOL §3, §5).
  *
  * Law: an answer goes to its caller and nowhere else (F11): only the stream writes the store. Whoever sent a command
- * waits until the view has reached the receipt's position.
+ * waits until the view has reached the receipt's position. A command has a key of its own, so that sending it again
+ * cannot do it twice (C3).
  */
+import { bytesToHex } from '@noble/hashes/utils.js'
 import { isObject } from './canonical.ts'
+import type { Clock } from './clock.ts'
 import type { Json, JsonObject, RunDocument } from './documents.ts'
 import { parsePosition } from './position.ts'
 import { ProblemError, problemOf } from './problem.ts'
+import { retryInMs } from './retry.ts'
 
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>
 
@@ -18,6 +22,11 @@ export interface StartBody {
 
 export interface StopBody {
   readonly reason?: string
+}
+
+export interface CommandOptions {
+  /** Only if the document still stands at this position; else the problem is `conflict` (C2). */
+  readonly ifMatch?: string
 }
 
 export interface Receipt {
@@ -42,18 +51,58 @@ export interface RunList {
   readonly next: string | null
 }
 
-/** Send a command and return its receipt; rejects with ProblemError. */
-export async function command(fetch: Fetch, url: URL, body: StartBody | StopBody): Promise<Receipt> {
-  const headers = { 'content-type': 'application/json' }
-  const [response, document] = await request(fetch, url, { method: 'POST', headers, body: JSON.stringify(body) })
+/** What a request needs of the client that makes it. */
+export interface Wire {
+  readonly fetch: Fetch
+  readonly clock: Clock
+  readonly random: () => number
+}
+
+/** Send a command, again if need be, and return its receipt; rejects with ProblemError. */
+export async function command(
+  wire: Wire,
+  url: URL,
+  body: StartBody | StopBody,
+  { ifMatch }: CommandOptions = {},
+): Promise<Receipt> {
+  const named = { 'content-type': 'application/json', 'idempotency-key': newKey() }
+  const headers = ifMatch === undefined ? named : { ...named, 'if-match': `"${ifMatch}"` }
+  const [response, document] = await send(wire, url, { method: 'POST', headers, body: JSON.stringify(body) })
   const tags = [response.headers.get('etag')?.replace(/^W\//, '').replaceAll('"', '')]
   const position = [...tags, response.headers.get('runstate-position')].find((tag) => tag && parsePosition(tag))
   if (!position) throw bad(response.status, 'the answer to the command names no position')
   return { position, document: document as unknown as RunDocument } // C1: the body of a 202 is the document
 }
 
+async function send({ fetch, clock, random }: Wire, url: URL, init: RequestInit) {
+  for (let retries = 0; ; retries++) {
+    try {
+      return await request(fetch, url, init)
+    } catch (error) {
+      if (!(error instanceof ProblemError)) throw error
+      const { problem, retryAfterMs } = error
+      const status = problem.code === 'unreachable' ? null : problem.status
+      const waitMs = retryInMs(retries, { status, retryAfterMs, random: random() })
+      if (waitMs === null) throw error
+      await new Promise<void>((resolve) => void clock.setTimeout(resolve, waitMs))
+    }
+  }
+}
+
+/** A page without https has no `crypto.randomUUID`. */
+function newKey(): string {
+  return bytesToHex(crypto.getRandomValues(new Uint8Array(16)))
+}
+
+/** Trade a token for the cookie that a browser sends from now on (PROTOCOL §6); rejects with ProblemError. */
+export async function beginSession(fetch: Fetch, url: URL, token: string): Promise<void> {
+  const headers = { 'content-type': 'application/json' }
+  const { response, body } = await answer(fetch, url, { method: 'POST', headers, body: JSON.stringify({ token }) })
+  if (!response.ok) throw new ProblemError(problemOf(body, response.status))
+}
+
 /** Return one page of runs; rejects with ProblemError. */
-export async function listRuns(fetch: Fetch, url: URL, query: RunsQuery): Promise<RunList> {
+export async function listRuns(fetch: Fetch, url: URL, query: RunsQuery & { readonly min?: string }): Promise<RunList> {
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined) url.searchParams.set(name, String(value))
   }
@@ -66,7 +115,7 @@ export async function listRuns(fetch: Fetch, url: URL, query: RunsQuery): Promis
 
 async function request(fetch: Fetch, url: URL, init: RequestInit): Promise<readonly [Response, JsonObject]> {
   const { response, body } = await answer(fetch, url, init)
-  if (!response.ok) throw new ProblemError(problemOf(body, response.status))
+  if (!response.ok) throw new ProblemError(problemOf(body, response.status), { retryAfterMs: retryAfterOf(response) })
   if (!isObject(body)) throw bad(response.status, 'the answer is not a JSON object')
   return [response, body]
 }
@@ -82,6 +131,12 @@ async function answer(fetch: Fetch, url: URL, init: RequestInit): Promise<{ resp
     throw new ProblemError({ status: 0, code: 'unreachable', detail }, { cause })
   }
   return { response, body: parsed(text) }
+}
+
+/** Return what `Retry-After` asks for in milliseconds; 0 for a date, which no server of ours sends. */
+export function retryAfterOf(response: Response | null): number {
+  const seconds = Number(response?.headers.get('retry-after') ?? 0)
+  return Number.isFinite(seconds) ? Math.max(0, seconds * 1000) : 0
 }
 
 function parsed(text: string): Json {

@@ -1,11 +1,11 @@
 /** The values of link.ts: what happens to a link, what it asks of its shell, and where it is. */
 import type { Frame, Trouble } from './frames.ts'
-import type { Replica } from './replica.ts'
+import { newReplica, type Replica } from './replica.ts'
 
 export type Transport = 'websocket' | 'sse' | 'long-poll'
 export type LinkState = 'connecting' | 'live' | 'quiet' | 'source-stale' | 'stale' | 'resyncing' | 'integrity'
 
-export const HEARTBEAT_MS = 5000 // until a hello names another
+const HEARTBEAT_MS = 5000 // until a hello names another
 
 export type LinkEvent =
   | { readonly kind: 'start' }
@@ -83,4 +83,25 @@ export interface Link {
   readonly trouble: Trouble | null
   readonly state: LinkState
   readonly since: number
+}
+
+/** Return a link that has not started. */
+export function newLink(
+  transports: Link['transports'],
+  { topics = ['*'], delta = false }: { topics?: readonly string[]; delta?: boolean } = {},
+): Link {
+  const never = { askedAt: null, askAt: null, connectAt: null, confirmedAt: null, sourceAgeMs: null, trouble: null }
+  const none = { rising: null, riseAt: null, rises: 0, latest: 0 }
+  const zero = { generation: 0, failures: 0, asks: 0, connectedAt: 0, heardAt: 0, retryMs: 0, since: 0 }
+  const begun = { phase: 'idle', state: 'connecting', isQuiet: false, proven: [], heartbeatMs: HEARTBEAT_MS } as const
+  return {
+    ...never,
+    ...none,
+    ...zero,
+    ...begun,
+    transports,
+    delta,
+    replica: newReplica(topics),
+    transport: transports[0],
+  }
 }

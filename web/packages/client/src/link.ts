@@ -15,11 +15,12 @@
  */
 import { delayMs } from './backoff.ts'
 import type { Frame } from './frames.ts'
-import { type Action, type Connect, HEARTBEAT_MS, type Link, type LinkEvent, type LinkState, type Transport } from './link-values.ts'
+import type { Action, Connect, Link, LinkEvent, LinkState, Transport } from './link-values.ts'
 import { formatPosition } from './position.ts'
-import { begin, isDoubtful, newReplica, receive, resumeOf } from './replica.ts'
+import { begin, isDoubtful, receive, resumeOf } from './replica.ts'
 
 export type { Action, Connect, Link, LinkEvent, LinkState, Transport } from './link-values.ts'
+export { newLink } from './link-values.ts'
 
 const PROTOCOL = 1
 const HELLO_WITHIN_MS = 10_000 // a proxy may swallow an upgrade and say nothing
@@ -39,18 +40,6 @@ interface Moment {
 }
 
 type Step = readonly [Link, readonly Action[]]
-
-/** Return a link that has not started. */
-export function newLink(
-  transports: Link['transports'],
-  { topics = ['*'], delta = false }: { topics?: readonly string[]; delta?: boolean } = {},
-): Link {
-  const never = { askedAt: null, askAt: null, connectAt: null, confirmedAt: null, sourceAgeMs: null, trouble: null }
-  const none = { rising: null, riseAt: null, rises: 0, latest: 0 }
-  const zero = { generation: 0, failures: 0, asks: 0, connectedAt: 0, heardAt: 0, retryMs: 0, since: 0 }
-  const begun = { phase: 'idle', state: 'connecting', isQuiet: false, proven: [], heartbeatMs: HEARTBEAT_MS } as const
-  return { ...never, ...none, ...zero, ...begun, transports, delta, replica: newReplica(topics), transport: transports[0] }
-}
 
 /** Return when the shell must send a tick if nothing else happens; null: never. */
 export function wakeAt(link: Link): number | null {
@@ -186,7 +175,12 @@ function tryToRise(link: Link, { nowMs }: Moment): Step {
 }
 
 /** Go over to the stream that has spoken. */
-function rise(before: Link, { generation, transport }: Connect, event: LinkEvent & { kind: 'received' }, now: Moment): Step {
+function rise(
+  before: Link,
+  { generation, transport }: Connect,
+  event: LinkEvent & { kind: 'received' },
+  now: Moment,
+): Step {
   const { replica, ...rest } = { ...before, ...NOT_RISING, generation, transport, askAt: null }
   const begun = { phase: 'connecting', connectedAt: now.nowMs, retryMs: event.retryMs } as const
   const [link, actions] = received({ ...rest, ...begun, replica: begin(replica, false) }, event.frame, now)

@@ -18,10 +18,13 @@ export interface Problem {
 export class ProblemError extends Error {
   override readonly name = 'ProblemError'
   readonly problem: Problem
+  /** Ask again no sooner; 0 where the server did not say. */
+  readonly retryAfterMs: number
 
-  constructor(problem: Problem, options?: ErrorOptions) {
+  constructor(problem: Problem, { retryAfterMs = 0, ...options }: ErrorOptions & { retryAfterMs?: number } = {}) {
     super(problem.detail ?? problem.title ?? problem.code, options)
     this.problem = problem
+    this.retryAfterMs = retryAfterMs
   }
 }
 
