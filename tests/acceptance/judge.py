@@ -130,7 +130,9 @@ def judge_step(old: dict | None, new: dict) -> None:
             assert stage["state"] == "running"
         if before["state"] in ("success", "skipped"):
             assert stage == before, f"{name} was over and changed"
-    if old["stop_requested"] is not None:
+    if old["state"] in ("failed", "stopped"):
+        assert new["stop_requested"] is None, "a retry forgets the stop (C5)"
+    elif old["stop_requested"] is not None:
         assert new["stop_requested"] == old["stop_requested"]
         assert new["state"] in (old["state"], "stopped"), "a run that shall stop goes on (D10)"
 

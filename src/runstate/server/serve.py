@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -47,6 +48,13 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _WithoutFalseAlarm(logging.Filter):
+    """uvicorn reports every socket that was refused with an HTTP answer as an application that forgot to answer."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "returned without completing handshake" not in record.getMessage()
+
+
 async def serve(
     pipelines: Sequence[Pipeline],
     data: Path,
@@ -77,6 +85,7 @@ async def serve(
         DefinitionError: A pipeline has no stage.
     """
     policy = policy or Policy()
+    logging.getLogger("uvicorn.error").addFilter(_WithoutFalseAlarm())
     listener = listen(host, port, is_open=not policy.tokens and not policy.any_host)
     try:
         url = url_of(listener)

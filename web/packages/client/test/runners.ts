@@ -1,13 +1,16 @@
 /** How TypeScript runs each folder of conformance/: from a case's `input` to what must equal its `expect`. */
+import { createHash } from 'node:crypto'
 import { delayMs } from '../src/backoff.ts'
 import { canonical, digest, InvalidValue } from '../src/canonical.ts'
 import type { Json } from '../src/documents.ts'
-import { parseFrame } from '../src/frames.ts'
+import { type Change, type Frame, parseFrame } from '../src/frames.ts'
 import { type Action, type Link, type LinkEvent, newLink, step, type Transport, wakeAt } from '../src/link.ts'
 import { isMove, statusOf } from '../src/machine.ts'
 import { apply, diff, Misfit } from '../src/patch.ts'
+import { type Answer, newPoll, roundOf, take } from '../src/poll.ts'
 import { formatPosition, type Position } from '../src/position.ts'
 import { begin, newReplica, receive, resumeOf } from '../src/replica.ts'
+import { retryInMs } from '../src/retry.ts'
 import { feed, newSseDecoder } from '../src/sse.ts'
 
 // What a fixture holds is checked by the schema and by the comparison with `expect`, so its type is loose here.
@@ -98,6 +101,62 @@ function told({ kind, ...rest }: Action) {
   return { do: kind, ...rest }
 }
 
+function runPoll(given: Given) {
+  let state = newPoll(given.topics)
+  const rounds = given.rounds.map((item: Given) => {
+    const { asks, pauseMs } = roundOf(state)
+    const answers = asks.map(({ path }) => answered(path, item.answers[path.join('/')]))
+    const [next, frames] = take(state, answers, item.elapsed_ms ?? 0)
+    state = next
+    return {
+      asks: asks.map(({ path, after, least, waitS }) => {
+        return { path: path.join('/'), after: formatted(after), min: formatted(least), wait: waitS }
+      }),
+      pause_ms: pauseMs,
+      frames: frames.map(toldFrame),
+      ended: next.hasEnded,
+    }
+  })
+  return { rounds }
+}
+
+function answered(path: readonly string[], item: Given): Answer {
+  const body = item.document === undefined ? null : message(item.document)
+  const proof = `sha-256=:${createHash('sha256')
+    .update(body ?? '')
+    .digest('base64')}:`
+  return { path, body, tag: item.tag ?? null, proof: item.proof ?? proof, head: item.head ?? null }
+}
+
+function toldFrame(frame: Frame) {
+  switch (frame.kind) {
+    case 'hello':
+      return { hello: frame.epoch }
+    case 'snapshot':
+      return { snapshot: formatPosition(frame.position), changes: frame.changes.map(toldChange) }
+    case 'transition': {
+      if (frame.sourceAgeMs !== null) throw new Error('plain answers do not tell')
+      const [from, to] = [formatPosition(frame.from), formatPosition(frame.to)]
+      return { from, to, changes: frame.changes.map(toldChange) }
+    }
+    default:
+      return frame.kind
+  }
+}
+
+function toldChange(change: Change) {
+  const name = `${change.type}:${change.id}`
+  if (change.kind === 'gone') return { gone: name }
+  if (change.kind === 'delta') throw new Error('plain answers carry whole documents')
+  const { version, digest, canonical, oldState } = change
+  return { full: name, version, position: formatPosition(change.position), digest, old_state: oldState, canonical }
+}
+
+function runRetry(given: Given) {
+  const { retries, status, retry_after_ms: retryAfterMs, random } = given
+  return { wait_ms: retryInMs(retries, { status, retryAfterMs, random }) }
+}
+
 function runSse(given: Given) {
   if (given.event !== undefined) return null // clients only read
   const stream = new TextEncoder().encode(given.stream)
@@ -141,6 +200,8 @@ export const RUNNERS: Readonly<Record<string, Run>> = {
   link: runLink,
   machine: runMachine,
   patch: runPatch,
+  poll: runPoll,
   replica: runReplica,
+  retry: runRetry,
   sse: runSse,
 }
