@@ -127,3 +127,9 @@ Event = (
     | StopAsked
     | RunStopped
 )
+
+
+def word_of(event: Event) -> str:
+    """Return an event's name as a cause has it: `AttemptStarted` is `attempt_started`."""
+    name = type(event).__name__
+    return name[0].lower() + "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name[1:])

@@ -10,7 +10,7 @@ from runstate.ports import Clock
 from runstate.server.problems import Problem
 from runstate.server.query import body_of, query_of
 from runstate.state.manager import PipelineStateManager
-from runstate.state.retention import Keep
+from runstate.state.retention import Keep, compact
 
 
 class Maintenance:
@@ -26,8 +26,9 @@ class Maintenance:
         versions, days = body.get("keep_versions"), body.get("keep_days")
         if versions is None and days is None:
             raise Problem("invalid", "say what to keep: keep_versions, keep_days, or both")
-        if isinstance(versions, bool) or isinstance(days, bool) or (versions or 1) < 1 or (days or 0) < 0:
+        is_wrong = isinstance(versions, bool) or isinstance(days, bool)
+        if is_wrong or (versions is not None and versions < 1) or (days is not None and days < 0):
             raise Problem("invalid", "keep_versions is a whole number from 1, keep_days a number from 0")
-        done = await self._manager.compact(Keep(days, versions).at(self._clock.now_ms()))
+        done = await compact(self._manager, Keep(days, versions).at(self._clock.now_ms()))
         answer = {"versions": done.versions, "commits": done.commits, "floor": done.floor, "damaged": done.damaged}
         return Response(msgspec.json.encode(answer), 200, {"Cache-Control": "no-store"}, "application/json")

@@ -71,6 +71,7 @@ class Subscription:
     def _begin(self, wanted: Wanted) -> None:
         """Register for `wanted`: a snapshot, or on a good resume what came after it; one step (F1, F6)."""
         head, resume = self._source.head, wanted.resume
+        self._kept = {document.key: document for document in wanted.kept}
         if resume is None or resume.epoch != head.epoch:
             is_behind = resume is not None and epoch_number(resume.epoch) > epoch_number(head.epoch)
             self._snapshot(wanted, wanted.reason if resume is None else "epoch", silent=is_behind)
@@ -101,7 +102,7 @@ class Subscription:
 
     def _shown(self, wanted: Wanted) -> list[Document]:
         head = self._source.head
-        return [*head.shown(wanted.topics), *(d for d in wanted.kept if head.get(d.key) is None)]
+        return [*head.shown(wanted.topics), *(d for d in self._kept.values() if head.get(d.key) is None)]
 
     def subscribe(self, wanted: Wanted) -> None:
         """Show something else from now on, beginning with a snapshot or after a resume."""
@@ -110,6 +111,8 @@ class Subscription:
 
     def mark(self, documents: Iterable[Document]) -> None:
         """Note a commit; the bus calls it."""
+        if self._kept:
+            self._kept |= {document.key: document for document in documents if document.key in self._kept}
         if self.reader.mode == "every":
             self._wake.set()
             return
@@ -176,18 +179,26 @@ class Subscription:
         """Return the next commit that concerns a reader of every version, None if there is none yet."""
         while self._scanned < self._source.head.revision:
             commits: Iterable[Commit] | None = self._recent.after(self._scanned)
+            is_far, reader = commits is None, self.reader
             if commits is None:
                 try:
                     commits = await self._source.commits_after(self._scanned)
                 except Compacted:
+                    if self.reader is not reader:
+                        return None
                     wanted = Wanted(self.reader.topics, None, self.reader.delta, self.reader.mode)
                     self._snapshot(wanted, "compacted")
                     return self._next_ready()
+            if self.reader is not reader:
+                return None  # it wants something else by now, and what was fetched is not for that
             for commit in commits:
                 self._scanned = commit.position.revision
                 documents = [c.document for c in commit.changes if self.reader.topics.wants(c.document)]
                 if documents:
                     return self._transition(documents, commit.position)
+            if is_far:
+                # F3: a long way without a concern is told, so that the reader knows of life and can resume from here.
+                return self._transition((), Position(self._source.head.epoch, self._scanned))
         return None
 
     def _transition(self, documents: Sequence[Document], end: Position) -> Frame:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from runstate.core.canonical import FrozenJson
 from runstate.core.commit import Commit, Document, Key, Note, key_of, make_change
 from runstate.core.errors import AlreadyRunning, InvalidValue, NotFound, StoreError
-from runstate.core.events import Event, RunRetried
+from runstate.core.events import Event, RunRetried, word_of
 from runstate.core.machine import is_terminal
 from runstate.core.model import (
     Ledger,
@@ -81,11 +81,7 @@ class PipelineStateManager:
         return self.head.state(pipeline)
 
     async def get_canonical_state_dict(self, pipeline: str | None = None) -> dict[str, Any]:
-        """Return `get_state` as a fresh dict with the members of PROTOCOL D1.
-
-        Raises:
-            NotFound: No such pipeline.
-        """
+        """Return `get_state` as a fresh dict with the members of PROTOCOL D1; raises the same."""
         return self.get_state(pipeline).to_dict()
 
     async def find_run(self, run_id: str) -> Document:
@@ -136,20 +132,9 @@ class PipelineStateManager:
         """Let everybody who waits in `until` look again at once."""
         self._durability.wake()
 
-    async def compact(self, retention: Retention) -> Compaction:
-        """Remove the versions that `retention` gives up, beside the traffic; return what was done in all.
-
-        Raises:
-            StoreUnavailable: The journal refuses writes now; what was removed so far stays removed.
-        """
-        done, after = Compaction(0, 0, 0, 0, None), 0
-        while True:
-            turn = await self._durability.compact_turn(retention, after)
-            versions, commits = done.versions + turn.versions, done.commits + turn.commits
-            done = Compaction(versions, commits, max(done.damaged, turn.damaged), turn.floor, None)
-            if turn.next is None:
-                return done
-            after = turn.next
+    async def compact_turn(self, retention: Retention, after: int) -> Compaction:
+        """Let one turn of compaction have its place between the commits (`state/retention.py`)."""
+        return await self._durability.compact_turn(retention, after)
 
     # Writing: decided on the pending documents, in the loop's thread; durable when the ticket is done.
 
@@ -227,11 +212,7 @@ class PipelineStateManager:
         return self._commit(values, cause={"event": "run_retried", "by": by}, answer=demands.answer)
 
     def keep(self, note: Note) -> Ticket:
-        """Make a note durable that belongs to no commit.
-
-        Raises:
-            StoreUnavailable: The journal refuses writes now.
-        """
+        """Make a note durable that belongs to no commit; raises StoreUnavailable like a commit."""
         return self._enqueue(Append(None, (note,)))
 
     @property
@@ -262,7 +243,7 @@ class PipelineStateManager:
         if new.context is old.context:
             return self._enqueue(Append(None, notes)) if notes else None
         details = {name: getattr(event, name) for name in ("stage", "attempt") if hasattr(event, name)}
-        cause = {"event": _event_word(event), "by": by} | details
+        cause = {"event": word_of(event), "by": by} | details
         reserve = reserve_of(event, len(new.context.stage_order))
         try:
             return self._commit([new.context], cause=cause, notes=notes, reserve=reserve, answer=demands.answer)
@@ -336,9 +317,3 @@ class PipelineStateManager:
         self._pending: dict[Key, Document] = {}
         self._pending_revision = opened.revision
         self._notes = Notes(opened.notes)
-
-
-def _event_word(event: Event) -> str:
-    """`AttemptStarted` → `attempt_started`."""
-    name = type(event).__name__
-    return name[0].lower() + "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name[1:])

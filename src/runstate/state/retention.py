@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from runstate.core.errors import StoreUnavailable
-from runstate.ports import Clock, Retention
+from runstate.ports import Clock, Compaction, Retention
 from runstate.state.manager import PipelineStateManager
 
 log = logging.getLogger("runstate.state")
@@ -28,13 +28,29 @@ class Keep:
         return Retention(self.versions, None if self.days is None else now_ms - round(self.days * DAY_MS))
 
 
+async def compact(manager: PipelineStateManager, retention: Retention) -> Compaction:
+    """Remove the versions that `retention` gives up, turn by turn beside the traffic; return what was done in all.
+
+    Raises:
+        StoreUnavailable: The journal refuses writes now; what was removed so far stays removed.
+    """
+    done, after = Compaction(0, 0, 0, 0, None), 0
+    while True:
+        turn = await manager.compact_turn(retention, after)
+        versions, commits = done.versions + turn.versions, done.commits + turn.commits
+        done = Compaction(versions, commits, max(done.damaged, turn.damaged), turn.floor, None)
+        if turn.next is None:
+            return done
+        after = turn.next
+
+
 async def keep_retention(manager: PipelineStateManager, keep: Keep, clock: Clock) -> None:
     """Compact now and then, for ever."""
     if keep == Keep():
         return
     while True:
         try:
-            done = await manager.compact(keep.at(clock.now_ms()))
+            done = await compact(manager, keep.at(clock.now_ms()))
             if done.versions:
                 log.info("removed %d old versions", done.versions, extra={"event": "compacted"})
         except StoreUnavailable as refusal:
