@@ -35,7 +35,7 @@ async def flood(ctx):
         ctx.progress(done, total=most, message=("é\\u2028\\u0085~/" * size)[:size] + str(done))
         if done % 97 == 0:
             ctx.update_metadata({"a/b~c": {"n": [done, {"m": done / 2}]}, "odd": done if done % 2 else None})
-        await asyncio.sleep(pace_s)
+        await asyncio.sleep(pace_s if (ctx.workdir / "slow").exists() else ctx.metadata.get("hurry_s", pace_s))
     return {"done": done}
 """
 CHANGE = {"event", "kind", "position", "version", "digest", "timestamp", "data"}
@@ -228,7 +228,8 @@ def test_a_resume_survives_a_restart(bench, ends):
     for number in range(5):
         held.do(f"ctx.progress({number})")
     for watch in watches:
-        watch.wait(lambda frames: order(frames[-1].value.get("to", "0-00000000.0")) >= order(head_of(server)))
+        watch.wait_type("transition")
+        watch.wait(lambda frames: order(frames[-1].value["to"]) >= order(head_of(server)))
     getattr(server, ends)()
     replays = []
     for number, watch in enumerate(watches):
@@ -276,10 +277,9 @@ def test_a_backup_that_was_restored_is_a_new_epoch(server, bench):
     place = head_of(server)
     copy = bench.folder / "copy"
     done = subprocess.run(
-        [str(RUNSTATE), "journal", "backup", str(copy), "--data", str(bench.data)], capture_output=True, text=True, timeout=60, check=False
+        [str(RUNSTATE), "journal", "backup", str(bench.data), str(copy)], capture_output=True, text=True, timeout=60, check=False
     )
-    if done.returncode != 0:
-        pytest.skip(f"journal backup is not there yet: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
     restored = bench.serve(BUSY, data=copy, name="restored.py")
     with restored.ws(f"?resume={place}") as watch:
         snapshot = watch.wait_type("snapshot")
@@ -443,7 +443,7 @@ def test_a_reader_of_every_version_that_is_cut_again_and_again(server, bench):
         assert number == 0 or watch.frames[1].value["type"] == "transition"
     enough(bench, server, run_id)
     with server.ws(f"?mode=every&topics=run:{run_id}{resume}") as watch:
-        watch.wait(lambda frames: '"new_state":"success"' in frames[-1].text)
+        watch.wait(lambda frames: any('"new_state":"success"' in frame.text for frame in frames[-1:]))
     replay.take(watch.frames)
     versions = replay.seen[run_id]
     assert versions == list(range(versions[0], versions[-1] + 1))
@@ -524,7 +524,7 @@ def test_a_later_subscribe_changes_what_is_sent_and_how(server, bench):
     watch.wait(lambda frames: any(f.value.get("from") == start for f in frames))
     at = next(index for index, frame in enumerate(watch.frames) if frame.value.get("from") == start)
     over = enough(bench, server, run_id)
-    watch.wait(lambda frames: '"new_state":"success"' in frames[-1].text)
+    watch.wait(lambda frames: any('"new_state":"success"' in frame.text for frame in frames[-1:]))
     replay = Replay(start, every=True).take([hello, *watch.frames[at:]])
     assert replay.seen[run_id] == list(range(1, over["version"] + 1))
     for resume, code in (("x", "bad_query"), (5, "bad_query")):
@@ -570,14 +570,16 @@ def test_a_reader_that_talks_and_never_listens_costs_nothing(bench, message):
         quiet.wait_type("snapshot")
         before = process.memory_info().rss
         loud = connected(server, "/api/ws", UPGRADE)
-        frames = masked(message) * max(1, 200_000 // len(message))
+        text = memoryview(masked(message) * max(1, 400_000 // len(message)))
         sent, begun = 0, time.monotonic()
-        loud.settimeout(1.0)
-        try:
-            while sent < 40_000_000 and time.monotonic() - begun < 4:
-                sent += loud.send(frames)
-        except OSError:
-            pass  # it is not listened to any more: as good as any other end
+        loud.settimeout(0.2)
+        while sent < 100_000_000 and time.monotonic() - begun < 3:
+            try:
+                sent += loud.send(text[sent % len(text) :])
+            except TimeoutError:
+                continue
+            except OSError:
+                break  # it is not listened to any more: as good as any other end
         print("sent", sent, "RSS", process.memory_info().rss - before)
         assert process.is_running() and process.status() != psutil.STATUS_ZOMBIE, server.err.lines[-20:]
         assert process.memory_info().rss < before + 24_000_000
@@ -609,8 +611,11 @@ def test_two_hundred_readers_that_never_read(bench):
         late.sort()
         return (server.run(run_id)["version"] - version) / (time.monotonic() - begun), late[-max(1, len(late) // 100)]
 
-    run_id = flood(server, size=2000, pace_s=0.004)
-    server.wait_run(run_id, lambda document: document["version"] > 100)
+    run_id = flood(server, size=2000, pace_s=0.02, hurry_s=0.001)
+    # What the server remembers of the latest commits is bounded, and full from here on: it is nobody's memory.
+    fast.wait(lambda frames: order(frames[-1].value.get("to", "0-00000000.0"))[1] > 5000)
+    work = bench.folder / "stalled" / "work" / run_id
+    (work / "slow").touch()
     alone, alone_ms = pace(2)
     # Warm up what is made once, so that what follows is the readers' own.
     for sock in [connected(server, "/api/stream") for _ in range(5)]:
@@ -627,8 +632,8 @@ def test_two_hundred_readers_that_never_read(bench):
         pace(0.5)
     print(f"open after {time.monotonic() - joined:.0f} s: {process.num_fds() - files}; per reader {(process.memory_info().rss - before) / 200 / 1024:.1f} KiB")
     left = process.num_fds() - files
-    over = enough(bench, server, run_id)
-    last = fast.wait_document(lambda _: True) if False else over
+    (work / "enough").touch()
+    last = server.wait_over(run_id)
     fast.wait(lambda frames: any('"new_state":"success"' in frame.text for frame in frames[-3:]))
     with server.sse("?topics=pipeline:busy") as again:
         assert again.wait_document(lambda document: document.get("run_id") == run_id) == last

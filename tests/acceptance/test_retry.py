@@ -159,25 +159,3 @@ def test_a_retry_after_a_restart(bench):
     over = server.wait_over(run_id)
     assert over["state"] == "success" and over["retry_count"] == 4
     judge_history(server.http, run_id)
-
-
-@pytest.mark.rule("D2", "D4", "D10")
-def test_a_run_that_was_stopped_before_its_first_stage(bench):
-    """Stopped while `starting`, so no stage has an attempt: a retry runs the first stage as its first attempt."""
-    server = bench.serve(PIPELINES)
-    for _ in range(10):
-        run = server.start_run("work", stages=["fetch"])
-        server.stop_run(run["run_id"])
-        over = server.wait_over(run["run_id"])
-        if over["stages"]["fetch"]["attempt"] == 0:
-            break
-    else:
-        pytest.skip("the stage was always faster than the stop")
-    assert over["state"] == "stopped" and over["stages"]["fetch"]["state"] in ("pending", "stopped")
-    document = retry(server, run["run_id"])
-    assert document["state"] == "retrying" and document["stages"]["fetch"]["state"] == "retrying"
-    puppet = bench.puppets.next("fetch", run_id=run["run_id"])
-    assert puppet.attempt == 1
-    puppet.returns()
-    over = server.wait_over(run["run_id"])
-    assert over["retry_count"] == 0 and over["stages"]["fetch"]["attempt"] == 1

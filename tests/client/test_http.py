@@ -119,6 +119,48 @@ def test_sends_commands():
         {},
     ]
     assert asked[0][1]["content-type"] == "application/json"
+    assert len({headers["idempotency-key"] for _, headers, _ in asked}) == 4, "a key for each"
+    assert "if-match" not in asked[0][1]
+
+
+def test_a_retry_is_meant_for_what_was_seen():
+    """PROTOCOL C2, H4: `if_match` names a position; what is read after a command is not older than it."""
+
+    def play(world):
+        world.say("POST /api/runs/r1/retry", 202, DOCUMENT, **told())
+        world.say("GET /api/runs/r1", 200, DOCUMENT, **told())
+        world.say("GET /api/runs/r1/versions/3", 200, DOCUMENT, **told())
+
+    async def wanted(client):
+        await client.retry("r1", if_match=at(9))
+        await client.get_version("r1", 3)
+        return await client.get_run("r1")
+
+    _, asked = ask(play, wanted)
+    assert asked[0][1]["if-match"] == f'"{at(9)}"'
+    assert [line for line, _, _ in asked[1:]] == [
+        "GET /api/runs/r1/versions/3",
+        f"GET /api/runs/r1?min={at(12)}",
+    ]
+
+
+@pytest.mark.parametrize("answer", ["none", "unavailable"])
+def test_a_command_is_sent_again_under_its_key_and_then_given_up(answer):
+    """PROTOCOL C3: three more tries where nobody answers or the server is away for a moment; reads are not repeated."""
+
+    async def scenario():
+        async with answering() as world, connect(world.url, random=lambda: 0.0) as client:
+            if answer == "unavailable":
+                world.say("POST /api/pipeline/start", 503, encode({"code": "unavailable", "title": "draining"}))
+            with pytest.raises(ServerUnreachable if answer == "none" else Problem):
+                await client.start()
+            with pytest.raises(ServerUnreachable):
+                await client.get_status()
+            return world.asked
+
+    asked = asyncio.run(scenario())
+    assert [line for line, _, _ in asked] == [*["POST /api/pipeline/start"] * 4, "GET /api/pipeline/status"]
+    assert len({headers["idempotency-key"] for _, headers, _ in asked[:4]}) == 1
 
 
 def test_a_refusal_says_what_the_server_said():

@@ -138,7 +138,10 @@ async def test_falls_back_to_an_event_stream():
             view = await seen(views, lambda view: view.link == "live")
 
             assert (view.transport, view.run.state) == ("sse", "starting")
-            assert [asked for asked, _, _ in world.asked] == ["GET /api/ws?topics=%2A&delta=1", "GET /api/stream?topics=%2A&delta=1"]
+            assert [asked for asked, _, _ in world.asked] == [
+                "GET /api/ws?topics=%2A&delta=1",
+                "GET /api/stream?topics=%2A&delta=1",
+            ]
             assert {headers["authorization"] for _, headers, _ in world.asked} == {"bearer t"}
 
             frames.put_nowait(None)

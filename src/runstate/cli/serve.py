@@ -57,6 +57,18 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Any --host without tokens: everybody who reaches it may command.")
     ] = False,
+    keep_days: Annotated[
+        float | None,
+        typer.Option(
+            "--keep-days", metavar="D", min=0, help="Thin history: versions older than D days go.", show_default=False
+        ),
+    ] = None,
+    keep_versions: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-versions", metavar="N", min=1, help="Thin history: the latest N of each stay.", show_default=False
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the stages' log lines on stderr.")] = False,
 ) -> int:
     """Serve pipelines: the API, the live stream and the dashboard on one port.
@@ -67,6 +79,7 @@ def serve(
     machine may use it; with them --host may be any address.
     """
     policy = _policy(token, tokens, allow_origin or [], insecure=insecure)
+    os.environ.pop("RUNSTATE_TOKEN", None)  # stages inherit the environment, and need no key to the server
 
     from runstate.cli.local import in_loop
     from runstate.cli.stage_log import StageLog
@@ -82,6 +95,7 @@ def serve(
         os.environ[TARGET_DIR] = str(folder)
 
         from runstate.server.serve import serve as serve_until_signal
+        from runstate.state.retention import Keep
 
         log = StageLog()
 
@@ -97,6 +111,7 @@ def serve(
                 host=host,
                 port=port,
                 policy=policy,
+                keep=Keep(keep_days, keep_versions),
                 on_ready=lambda url: say(f"runstate is serving {url}"),
                 on_line=on_line if verbose else None,
             )

@@ -47,7 +47,7 @@ class RunLogs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._queue: Queue[Line | None] = Queue(MAX_WAITING_LINES)
+        self._queue: Queue[Line | threading.Event | None] = Queue(MAX_WAITING_LINES)
         self._files: dict[str, BinaryIO] = {}
         self._followers: dict[str, set[asyncio.Event]] = {}
         self._thread = threading.Thread(target=self._run, name="runstate-logs", daemon=True)
@@ -75,6 +75,12 @@ class RunLogs:
         except FileNotFoundError:
             return Page((), after)
 
+    def flush(self) -> None:
+        """Return once every line that was added before is in its file; blocks."""
+        reached = threading.Event()
+        self._queue.put(reached)
+        reached.wait()
+
     @contextmanager
     def following(self, run_id: str) -> Iterator[asyncio.Event]:
         """Give an event that is set whenever lines of the run have been written, as long as the block lasts."""
@@ -99,6 +105,9 @@ class RunLogs:
 
     def _run(self) -> None:
         while (line := self._queue.get()) is not None:
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
             try:
                 self._write(line)
                 if line.run_id in self._followers:

@@ -30,6 +30,7 @@ from runstate.server.query import body_of, query_of
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 COOKIE = "runstate_session"
 MIN_SECRET_LENGTH = 8
+CHALLENGE = {"WWW-Authenticate": "Bearer"}  # RFC 9110 15.5.2: every 401 has one
 
 
 class BadTokens(CallerError):
@@ -82,7 +83,7 @@ class AccessControl:
         try:
             scope["runstate.token"] = self._judge(scope)
         except Problem as refusal:
-            headers = {"WWW-Authenticate": "Bearer"} if refusal.code == "unauthorized" else None
+            headers = CHALLENGE if refusal.code == "unauthorized" else None
             await refusal.response(headers)(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -154,7 +155,7 @@ class Sessions:
                 if self._policy.tokens
                 else "this server has no tokens; nobody needs to log in"
             )
-            raise Problem("unauthorized", why)
+            return Problem("unauthorized", why).response(CHALLENGE)
         answer = Response(None, 204, {"Cache-Control": "no-store"})
         answer.set_cookie(
             COOKIE, token.session, path="/", httponly=True, samesite="strict", secure=request.url.scheme == "https"

@@ -15,6 +15,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
@@ -184,6 +185,21 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(AccessControl, policy=policy, clock=engine.clock)],
+        middleware=[*_cross_origin(policy), Middleware(AccessControl, policy=policy, clock=engine.clock)],
         exception_handlers={RunstateError: answer_error, HTTPException: answer_http_error},
     )
+
+
+def _cross_origin(policy: Policy) -> list[Middleware]:
+    """Return what lets the pages of other servers read our answers, where some may."""
+    if not policy.origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=sorted(policy.origins),
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["*"],
+            expose_headers=["ETag", "Repr-Digest", "Runstate-Position", "Preference-Applied", "Retry-After"],
+        )
+    ]

@@ -47,6 +47,8 @@ class Logs:
         with self._logs.following(run_id) as written:
             while not self._manager.bus.is_draining:
                 is_over = self._is_over(run_id)
+                if is_over:
+                    await asyncio.to_thread(self._logs.flush)  # its last lines may still be on their way
                 written.clear()
                 page = await asyncio.to_thread(self._logs.read, run_id, after=after, limit=FOLLOW_LIMIT)
                 for line in page.lines:

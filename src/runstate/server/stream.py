@@ -30,6 +30,7 @@ from runstate.state.bus import EventBus, Subscription, Wanted
 from runstate.state.manager import PipelineStateManager
 
 DRAIN_S = 15.0
+ABORT = "runstate.abort"  #: In the scope's `state`: ends the connection with what stands in its buffers.
 OPTIONS = ("topics", "resume", "delta", "mode")
 
 
@@ -138,6 +139,7 @@ async def _send(socket: WebSocket, subscription: Subscription) -> None:
                 await socket.close(frame.close)
                 return
     except TimeoutError:
+        _abort(socket.scope)
         await socket.close(CLOSE_CODES["slow"])
     except WebSocketDisconnect:
         return
@@ -161,7 +163,7 @@ class SseResponse(Response):
         with self._bus.subscribe(self._manager, self._wanted) as subscription:
             await _until_one_ends(
                 _disconnected(receive),
-                _send_events(send, subscription),
+                _send_events(scope, send, subscription),
                 _expire(HTTPConnection(scope), subscription, self._clock),
             )
 
@@ -171,7 +173,14 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _send_events(send: Send, subscription: Subscription) -> None:
+def _abort(scope: Scope) -> None:
+    """End the connection now: a close that waits for the reader to read would wait for ever."""
+    abort = scope.get("state", {}).get(ABORT)
+    if abort is not None:  # an embedding server has its own ways
+        abort()
+
+
+async def _send_events(scope: Scope, send: Send, subscription: Subscription) -> None:
     try:
         async for frame in subscription:
             event = sse.encode(frame.data, id=frame.id, retry_ms=frame.retry_ms)
@@ -180,4 +189,4 @@ async def _send_events(send: Send, subscription: Subscription) -> None:
             if frame.close is not None:
                 return
     except TimeoutError:
-        return  # F8: the close alone
+        _abort(scope)  # F8: the close alone

@@ -41,10 +41,16 @@ Record = Callable[[recording.Event], None]
 class Served(Protocol):
     """A server as a connection finds it."""
 
-    up: bool
-    source: Source
     bus: EventBus
-    wires: dict[Wire, None]  #: Cut when the server dies.
+    up: bool
+
+    @property
+    def source(self) -> Source:
+        """What a subscription asks."""
+
+    @property
+    def wires(self) -> dict[Wire, None]:
+        """What is cut when the server dies."""
 
     async def find(self, run_id: str) -> Document | None:
         """Return a run that may only stand in the journal, after the time that this takes."""
@@ -216,7 +222,7 @@ class Wire:
             self._timer.cancel()
         arrives = self._chance.randrange(len(self._under_way) + 1)
         for at, (_, data) in enumerate(self._under_way):
-            if (at >= arrives or told) and self._chance.random() < 0.5:
+            if (told or at >= arrives) and self._chance.random() < 0.5:
                 self._world.counts["ghost"] += 1
                 late_s = self._chance.choice([0.0, 0.3, 2.0, 20.0])
                 self._world.loop.call_later(late_s, self._client.do, self._received(data))

@@ -21,7 +21,7 @@ from runstate.core.position import Position
 from runstate.ports import Retention
 from runstate.testing.guarantees import Judge
 from runstate.testing.recording import Event, Read, Row, Settled
-from runstate.testing.scripted_link import Client, Habits, Served, World
+from runstate.testing.scripted_link import Client, Habits, World
 from runstate.testing.simulated_server import RUN_PIPELINES, Server, Store
 from runstate.testing.virtual_time import START_MS, run, virtual_loop
 
@@ -252,7 +252,7 @@ class Simulation:
             self.counts["servers"] += 1
             await asyncio.sleep(self._pick([0.0, 0.2, 5.0]))
 
-    def _route(self, chance: Random) -> Served | None:
+    def _route(self, chance: Random) -> Server | None:
         """Return a server that answers: mostly the latest, sometimes one of an older incarnation."""
         up = [server for server in self.servers if server.up]
         return None if not up else up[-1] if chance.random() < 0.7 else chance.choice(up)

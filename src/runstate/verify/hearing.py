@@ -43,6 +43,7 @@ class Hearing:
     is_sse: bool = False
     place: str | None = None  #: Where the stream is; None: a snapshot must come first.
     heard_ms: int | None = None  #: When the last frame came; None while nobody listens.
+    moved_ms: int = 0  #: When `place` last changed.
     heartbeat_ms: int = 5000
     frames: int = 0
     received: int = 0  #: Bytes.
@@ -91,6 +92,7 @@ class Hearing:
             self.recorder.checks["honest"] += 1
             self.check_silence()
         self.heard_ms = self.recorder.now_ms()
+        place = self.place
         try:
             frame = parse(raw)
             if frame is not None:
@@ -98,6 +100,8 @@ class Hearing:
         except PeerError as broken:
             what = f"a message breaks the protocol: {broken}"
             self.recorder.fail("gap-free", what, f"{self.name}: {raw[:_QUOTED].decode('utf-8', 'replace')}")
+        if self.place != place:
+            self.moved_ms = self.heard_ms
         is_place = frame is not None and frame.type in ("transition", "snapshot") and not frame.more
         if self.is_sse and is_place and event_id != self.place:
             what = f"the event's id is {event_id}, and a reconnect that names it would not go on at {self.place}"

@@ -26,7 +26,7 @@ from runstate.verify.watching import Watcher
 MAX_POLLED = 8  # pipelines, drawn by the seed
 LOOK_S = 0.2  # between two looks at the clock
 REACH_S = 5.5  # a heartbeat, in which a silent server says how far all is delivered, and a little more
-ALIVE_MS = 2000  # a reader that heard something so recently is catching up; that is our slowness, not a broken promise
+MOVING_MS = 2000  # a reader that got on so recently is catching up; that is our slowness, not a broken promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Head:
 
     position: Order
     versions: Mapping[Key, int]  #: Of the pipelines and current runs that are polled.
+    tags: Mapping[str, str]  #: Position of the document at each address.
 
 
 class Readers:
@@ -101,7 +102,8 @@ class Readers:
             await asker.ask(path)
         rows = [known.row for known in answers.known.values() if known.row is not None]
         orders = [Position.parse(known.tag).order for known in answers.known.values()]
-        return Head(max(orders, default=(0, 0)), {row.key: row.version for row in rows})
+        tags = {path: known.tag for path, known in answers.known.items()}
+        return Head(max(orders, default=(0, 0)), {row.key: row.version for row in rows}, tags)
 
     async def reach(self, head: Head) -> None:
         """Wait until every reader has reached the head.
@@ -135,8 +137,7 @@ class Readers:
     def _blame(self, head: Head) -> None:
         for name in self._behind(head):
             hearing = next((one.hearing for one in self.streams if one.hearing.name == name), None)
-            heard_ms = None if hearing is None else hearing.heard_ms
-            if heard_ms is not None and self._recorder.now_ms() - heard_ms < ALIVE_MS:
+            if hearing is not None and self._recorder.now_ms() - hearing.moved_ms < MOVING_MS:
                 self._recorder.notes.append(f"{name} was still catching up at the end")
                 continue
             place = self.watcher.position if hearing is None else hearing.place
@@ -145,10 +146,9 @@ class Readers:
 
     def _compare(self, answers: Answers, path: str, head: Head) -> None:
         self._recorder.checks["converges"] += 1
-        known = answers.known.get(path)
-        row = None if known is None else known.row
-        if row is not None and row.version < head.versions.get(row.key, 0):
-            what = f"{row.kind} {row.id} is at v{head.versions[row.key]}, and asking with a tag gives v{row.version}"
+        tag, newer = answers.tag(path), head.tags[path]
+        if tag is None or Position.parse(tag).order < Position.parse(newer).order:
+            what = f"what was changed at {newer} is not given to whoever has {tag}"
             self._recorder.fail("converges", what, f"{answers.name}: {path}")
 
     def lines(self) -> list[ReaderLine]:
