@@ -47,7 +47,9 @@ def bearer(token: str) -> dict[str, str]:
 
 def refused(answer: httpx.Response, status: int) -> None:
     assert answer.status_code == status, (answer.request.method, answer.request.url, answer.text)
-    assert answer.headers["content-type"] == "application/problem+json" and "no-store" in answer.headers["cache-control"]
+    assert (
+        answer.headers["content-type"] == "application/problem+json" and "no-store" in answer.headers["cache-control"]
+    )
     assert answer.json()["code"] == {401: "unauthorized", 403: "forbidden"}[status]
     if status == 401:
         assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -59,7 +61,16 @@ def serve(bench, tokens: str, *options: str, name: str = "guarded"):
     """Return a server with tokens; its own client is the controller."""
     file = bench.folder / f"{name}.toml"
     file.write_text(tokens)
-    server = bench.serve(TWO_STAGES, "--tokens", str(file), "--allow-origin", FRIEND, *options, data=bench.folder / name, name=f"{name}.py")
+    server = bench.serve(
+        TWO_STAGES,
+        "--tokens",
+        str(file),
+        "--allow-origin",
+        FRIEND,
+        *options,
+        data=bench.folder / name,
+        name=f"{name}.py",
+    )
     server.http.headers.update(bearer(CONTROL))
     return server
 
@@ -121,7 +132,17 @@ def test_without_a_token_nothing_is_told(server, run_id):
         for headers in STRANGERS:
             refused(http.get("/api/pipeline/status", headers=headers), 401)
             refused(http.post("/api/pipeline/start", headers=headers, json={}), 401)
-        for path in [*reads(run_id), "/api/stream", "/metrics", "/api", "/api/", "/api/nothing", "/api/runs/none", "/%61pi/runs", "/api/runs?x=1"]:
+        for path in [
+            *reads(run_id),
+            "/api/stream",
+            "/metrics",
+            "/api",
+            "/api/",
+            "/api/nothing",
+            "/api/runs/none",
+            "/%61pi/runs",
+            "/api/runs?x=1",
+        ]:
             refused(http.get(path), 401)
         for method, path in commands(run_id):
             refused(http.request(method, path, json={}), 401)
@@ -206,8 +227,16 @@ def test_a_browser_logs_in_with_a_cookie(server, run_id):
                 assert http.get(path, headers=mine).status_code == 200
             same = {"Origin": server.url} | mine
             assert http.post(f"/api/runs/{run_id}/stop", headers=same, json={}).status_code == status
-            refused(http.post(f"/api/runs/{run_id}/stop", headers=mine | {"Origin": "https://evil.example"}, json={}), 403)
-            with connect(server.url.replace("http", "ws") + "/api/ws", proxy=None, legacy=True, additional_headers=mine, origin=server.url) as socket_:
+            refused(
+                http.post(f"/api/runs/{run_id}/stop", headers=mine | {"Origin": "https://evil.example"}, json={}), 403
+            )
+            with connect(
+                server.url.replace("http", "ws") + "/api/ws",
+                proxy=None,
+                legacy=True,
+                additional_headers=mine,
+                origin=server.url,
+            ) as socket_:
                 assert json.loads(socket_.recv(PATIENCE_S))["type"] == "hello"
             refused(http.get("/api/runs", headers={"Cookie": f"{name}={rest.split(';')[0][:-1]}"}), 401)
         for body in ({"token": "wrong-secret"}, {"token": EXPIRED}, {"token": ""}, {}):
@@ -216,7 +245,12 @@ def test_a_browser_logs_in_with_a_cookie(server, run_id):
             assert "set-cookie" not in answer.headers
         for body in ({"token": 5}, {"token": None}, {"token": CONTROL, "x": 1}, []):
             assert http.post("/api/session", json=body).status_code == 422, body
-        assert http.post("/api/session", content=b'{"token": "\\ud800"}', headers={"Content-Type": "application/json"}).status_code == 400
+        assert (
+            http.post(
+                "/api/session", content=b'{"token": "\\ud800"}', headers={"Content-Type": "application/json"}
+            ).status_code
+            == 400
+        )
         assert http.post("/api/session", content=b"token=x").status_code == 415
         assert http.get("/api/session").status_code in (401, 405)
         refused(http.post("/api/session", json={"token": CONTROL}, headers={"Origin": "https://evil.example"}), 403)
@@ -225,7 +259,16 @@ def test_a_browser_logs_in_with_a_cookie(server, run_id):
 def test_pages_of_other_servers_are_refused(server, run_id):
     """A command or a socket with a foreign `Origin` is 403, with any token; the listed page and the server's own are let in."""
     url = server.url.replace("http", "ws") + "/api/ws"
-    foreign = ["https://evil.example", "null", "http://127.0.0.1", "http://localhost:1", FRIEND + "0", "https://dash.example", server.url + ".evil.example", ""]
+    foreign = [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1",
+        "http://localhost:1",
+        FRIEND + "0",
+        "https://dash.example",
+        server.url + ".evil.example",
+        "",
+    ]
     for origin in foreign:
         for method, path in commands(run_id)[:5]:
             refused(server.http.request(method, path, headers={"Origin": origin}, json={}), 403)
@@ -242,7 +285,14 @@ def test_with_a_token_the_host_may_be_any_name(server, bench):
     """The rule about `Host` is for servers without tokens, where it is the only thing that stops a rebinding page."""
     assert server.http.get("/api/pipeline/status", headers={"Host": "runs.example"}).status_code == 200
     open_one = bench.serve(TWO_STAGES, data=bench.folder / "open", name="open.py")
-    for host in ("runs.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "127.0.0.1@evil.example", "0.0.0.0"):
+    for host in (
+        "runs.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:80",
+        "",
+        "127.0.0.1@evil.example",
+        "0.0.0.0",
+    ):
         for path in ("/api/pipeline/status", "/api/pipelines"):
             assert open_one.http.get(path, headers={"Host": host}).status_code == 403, host
         assert open_one.http.post("/api/pipeline/start", headers={"Host": host}).status_code == 403
@@ -253,7 +303,9 @@ def test_with_a_token_the_host_may_be_any_name(server, bench):
 def test_the_end_of_a_token_ends_its_streams(bench):
     """When the token expires: `bye auth` and 1008 on sockets, `bye auth` and the end on SSE, also with a cookie; then 401."""
     until = datetime.now(UTC) + timedelta(seconds=6)
-    brief = TOKENS + f'[[token]]\nname = "brief"\ntoken = "brief-secret"\nscope = "read"\nexpires = "{until.isoformat()}"\n'
+    brief = (
+        TOKENS + f'[[token]]\nname = "brief"\ntoken = "brief-secret"\nscope = "read"\nexpires = "{until.isoformat()}"\n'
+    )
     server = serve(bench, brief, name="brief")
     url = server.url.replace("http", "ws") + "/api/ws"
     with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE_S) as http:
@@ -261,9 +313,14 @@ def test_the_end_of_a_token_ends_its_streams(bench):
         cookie = {"Cookie": f"{name}={rest.split(';')[0]}"}
         http.cookies.clear()
         assert http.get("/api/runs", headers=cookie).status_code == 200, "the machine is too slow for this test"
-        streams = [SseWatch(server.url + "/api/stream", bearer("brief-secret")), SseWatch(server.url + "/api/stream", cookie)]
+        streams = [
+            SseWatch(server.url + "/api/stream", bearer("brief-secret")),
+            SseWatch(server.url + "/api/stream", cookie),
+        ]
         lasting = SseWatch(server.url + "/api/stream", bearer(READ))
-        sockets = [connect(url, proxy=None, legacy=True, additional_headers=who) for who in (bearer("brief-secret"), cookie)]
+        sockets = [
+            connect(url, proxy=None, legacy=True, additional_headers=who) for who in (bearer("brief-secret"), cookie)
+        ]
         for socket_ in sockets:
             frames = []
             with pytest.raises(ConnectionClosed) as closed:
@@ -292,7 +349,12 @@ def test_tokens_are_never_written_down(bench, server):
         loud.http.post("/api/pipeline/start", json={"stages": ["nothing"], "metadata": {}}, headers=bearer(secret))
         loud.http.get(f"/api/pipeline/status?token={secret}", headers={"Authorization": "Bearer x"})
         with pytest.raises((InvalidStatus, AssertionError)):
-            connect(loud.url.replace("http", "ws") + "/api/ws?topics=bad", proxy=None, legacy=True, additional_headers=bearer(secret))
+            connect(
+                loud.url.replace("http", "ws") + "/api/ws?topics=bad",
+                proxy=None,
+                legacy=True,
+                additional_headers=bearer(secret),
+            )
     loud.http.post("/api/pipeline/start", json={"stages": ["fetch"]}, headers={"Idempotency-Key": "log"})
     bench.puppets.next("fetch").returns()
     wait_over(loud, get(loud.http, "/api/pipeline/status").json()["run_id"])
@@ -311,8 +373,19 @@ def test_one_token_from_the_command_line_or_the_environment(bench, options):
     """`--token` and `RUNSTATE_TOKEN` are one control token."""
     file = bench.write(TWO_STAGES, "single.py")
     env = dict(os.environ) | ({} if options else {"RUNSTATE_TOKEN": "a-long-secret"})
-    command = [str(RUNSTATE), "serve", str(file), "--port", "0", "--data", str(bench.folder / f"single{len(options)}"), *options]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env) as process:
+    command = [
+        str(RUNSTATE),
+        "serve",
+        str(file),
+        "--port",
+        "0",
+        "--data",
+        str(bench.folder / f"single{len(options)}"),
+        *options,
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+    ) as process:
         try:
             ready = process.stdout.readline()
             assert "a-long-secret" not in ready
@@ -329,17 +402,42 @@ def test_an_open_server_stays_on_this_machine(bench):
     file = bench.write(TWO_STAGES, "open_wide.py")
     env = {name: value for name, value in os.environ.items() if name != "RUNSTATE_TOKEN"}
     for host in ("0.0.0.0", "::", "192.0.2.1"):
-        command = [str(RUNSTATE), "serve", str(file), "--host", host, "--port", "0", "--data", str(bench.folder / "wide")]
+        command = [
+            str(RUNSTATE),
+            "serve",
+            str(file),
+            "--host",
+            host,
+            "--port",
+            "0",
+            "--data",
+            str(bench.folder / "wide"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False)
         assert done.returncode == 2, (host, done.stderr)
         assert "--token" in done.stderr and "Traceback" not in done.stderr
     for number, extra in enumerate((["--insecure"], ["--token", "a-long-secret"])):
-        command = [str(RUNSTATE), "serve", str(file), "--host", "0.0.0.0", "--port", "0", "--data", str(bench.folder / f"wide{number}"), *extra]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env) as process:
+        command = [
+            str(RUNSTATE),
+            "serve",
+            str(file),
+            "--host",
+            "0.0.0.0",
+            "--port",
+            "0",
+            "--data",
+            str(bench.folder / f"wide{number}"),
+            *extra,
+        ]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+        ) as process:
             try:
                 port = urlsplit(process.stdout.readline().split()[-1]).port
                 with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as sock:
-                    sock.sendall(b"GET /api/pipeline/status HTTP/1.1\r\nHost: runs.example\r\nConnection: close\r\n\r\n")
+                    sock.sendall(
+                        b"GET /api/pipeline/status HTTP/1.1\r\nHost: runs.example\r\nConnection: close\r\n\r\n"
+                    )
                     assert sock.recv(4096).startswith((b"HTTP/1.1 200", b"HTTP/1.1 401")[number : number + 1])
             finally:
                 process.terminate()
@@ -357,7 +455,17 @@ def test_a_bad_file_of_tokens_is_exit_2(bench):
     file, tokens = bench.write(TWO_STAGES, "bad.py"), bench.folder / "bad.toml"
     for number, text in enumerate(BAD_TOKENS[:: 1 if "ALL" in os.environ else 3]):
         tokens.write_text(text)
-        command = [str(RUNSTATE), "serve", str(file), "--port", "0", "--tokens", str(tokens), "--data", str(bench.folder / f"bad{number}")]
+        command = [
+            str(RUNSTATE),
+            "serve",
+            str(file),
+            "--port",
+            "0",
+            "--tokens",
+            str(tokens),
+            "--data",
+            str(bench.folder / f"bad{number}"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2 and "bad.toml" in done.stderr.replace("\n", ""), (text, done.stderr)
         assert "Traceback" not in done.stderr and "long-enough" not in done.stderr

@@ -79,7 +79,9 @@ def accepted(answer: httpx.Response) -> tuple[int, bytes, str, str, str]:
 
 def refused(answer: httpx.Response, status: int, code: str) -> dict:
     assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json" and "no-store" in answer.headers["cache-control"]
+    assert (
+        answer.headers["content-type"] == "application/problem+json" and "no-store" in answer.headers["cache-control"]
+    )
     assert answer.json()["code"] == code
     return answer.json()
 
@@ -102,7 +104,10 @@ def test_a_document_that_moved_is_412_with_what_it_is_now(server, bench):
         for value in never:
             problem = refused(server.http.post(path, headers={"If-Match": value}), 412, "conflict")
             assert problem["document"] == server.run(run_id), (path, value)
-            assert json.dumps(problem["document"]) and get(server.http, run).content in server.http.post(path, headers={"If-Match": value}).content
+            assert (
+                json.dumps(problem["document"])
+                and get(server.http, run).content in server.http.post(path, headers={"If-Match": value}).content
+            )
     assert head_of(server) == before
     held.returns()
     server.wait_over(run_id)
@@ -122,7 +127,9 @@ def test_a_tag_that_matches_lets_the_command_through(server, bench, form):
         run_id = answer.json()["run_id"]
         bench.puppets.next(run_id=run_id)
         server.wait_state(run_id, "running_fetch")
-        stop = server.http.post(f"/api/runs/{run_id}/stop", headers={"If-Match": form.format(tag_of(server, f"/api/runs/{run_id}"))})
+        stop = server.http.post(
+            f"/api/runs/{run_id}/stop", headers={"If-Match": form.format(tag_of(server, f"/api/runs/{run_id}"))}
+        )
         accepted(stop)
         assert server.wait_over(run_id)["state"] == "stopped"
 
@@ -143,7 +150,9 @@ def test_the_first_run_is_started_by_the_tag_of_the_idle_document(server, bench)
     """The tag that a poll of a pipeline that has never run shows is good for one start."""
     tag = tag_of(server, STATUS.format("virgin"))
     assert tag == tag_of(server, "/api/pipelines/virgin")
-    problem = refused(server.http.post(START.format("virgin"), headers={"If-Match": revision(tag, -1)}), 412, "conflict")
+    problem = refused(
+        server.http.post(START.format("virgin"), headers={"If-Match": revision(tag, -1)}), 412, "conflict"
+    )
     assert problem["document"]["version"] == 0 or problem["document"]["pipeline"] == "virgin"
     first = server.http.post(START.format("virgin"), headers={"If-Match": tag}, json={"stages": ["fetch"]})
     accepted(first)
@@ -261,7 +270,9 @@ def test_equal_json_is_the_same_body_and_no_other(server, bench):
     stop = f"/api/runs/{server.start_run('third', stages=['fetch'])['run_id']}/stop"
     bench.puppets.next("fetch")
     empty = accepted(server.http.post(stop, headers={"Idempotency-Key": "empty"}))
-    assert accepted(server.http.post(stop, headers={"Idempotency-Key": "empty"}, json={})) == empty, "an empty body is {}"
+    assert accepted(server.http.post(stop, headers={"Idempotency-Key": "empty"}, json={})) == empty, (
+        "an empty body is {}"
+    )
     server.wait_over(stop.split("/")[3])
 
 
@@ -273,7 +284,9 @@ def test_twins_in_flight_are_one_command(server, bench):
     assert len({accepted(answer) for answer in answers}) == 1
     run_id = answers[0].json()["run_id"]
     bench.puppets.next(run_id=run_id)
-    stops = at_once(server.url, f"/api/runs/{run_id}/stop", [{"reason": str(n)} for n in range(AT_ONCE)], [key] * AT_ONCE)
+    stops = at_once(
+        server.url, f"/api/runs/{run_id}/stop", [{"reason": str(n)} for n in range(AT_ONCE)], [key] * AT_ONCE
+    )
     assert sorted(answer.status_code for answer in stops) == [202] + [422] * (AT_ONCE - 1)
     server.wait_over(run_id)
     # A crowd of keys, each several times: each key's answers are equal, and one key has the run.
@@ -314,7 +327,9 @@ def test_refusals_are_not_kept(server, bench):
 def test_a_key_belongs_to_its_path(server, bench):
     """The same key and body on another path is another command; on the run that it named, another command again."""
     key = {"Idempotency-Key": "path"}
-    runs = [server.http.post(START.format(name), json={"stages": ["fetch"]}, headers=key) for name in ("third", "fourth")]
+    runs = [
+        server.http.post(START.format(name), json={"stages": ["fetch"]}, headers=key) for name in ("third", "fourth")
+    ]
     assert len({accepted(answer)[1] for answer in runs}) == 2
     for answer in runs:
         stop = server.http.post(f"/api/runs/{answer.json()['run_id']}/stop", json={}, headers=key)
@@ -331,7 +346,9 @@ def test_a_key_has_limits(server, bench):
     for key in ("x" * 255, '"quoted"', "a b;c=d", b"\xe9t\xe9"):
         first = server.http.post(path, json={"stages": ["fetch"]}, headers={"Idempotency-Key": key})
         accepted(first)
-        assert accepted(server.http.post(path, json={"stages": ["fetch"]}, headers={"Idempotency-Key": key})) == accepted(first)
+        assert accepted(
+            server.http.post(path, json={"stages": ["fetch"]}, headers={"Idempotency-Key": key})
+        ) == accepted(first)
         bench.puppets.next(run_id=first.json()["run_id"]).returns()
         server.wait_over(first.json()["run_id"])
     assert server.http.get(STATUS.format("fourth"), headers={"Idempotency-Key": ""}).status_code == 200

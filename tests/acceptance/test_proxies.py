@@ -25,7 +25,9 @@ from tests.acceptance.puppets import PATIENCE_S
 from tests.acceptance.test_resume import Replay, compare
 from tests.acceptance.watching import SseWatch, WsWatch
 
-PIPELINES = TWO_STAGES + """
+PIPELINES = (
+    TWO_STAGES
+    + """
 busy = Pipeline("busy", progress_interval_s=0)
 
 @busy.stage
@@ -37,6 +39,7 @@ async def flood(ctx):
         await asyncio.sleep(0.003)
     return {"done": done}
 """
+)
 
 
 class HttpProxy:
@@ -49,7 +52,7 @@ class HttpProxy:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:  # noqa: N802 - its name in the library
+            def do_GET(self) -> None:
                 names = ("If-None-Match", "Prefer", "Last-Event-ID", "Accept")
                 headers = {name: self.headers[name] for name in names if name in self.headers}
                 answer = httpx.get(url + self.path, headers=headers, timeout=PATIENCE_S, trust_env=False)
@@ -138,7 +141,11 @@ class LinkProxy:
         with contextlib.suppress(OSError):
             while piece := far.recv(65536):
                 held += piece
-                ready, held = (held, b"") if not self._hold else (held[: len(held) // self._hold * self._hold], held[len(held) // self._hold * self._hold :])
+                ready, held = (
+                    (held, b"")
+                    if not self._hold
+                    else (held[: len(held) // self._hold * self._hold], held[len(held) // self._hold * self._hold :])
+                )
                 if left is not None:
                     ready, left = ready[:left], left - len(ready)
                 near.sendall(ready)
@@ -173,7 +180,10 @@ def test_a_poller_behind_a_proxy_that_compresses(server, bench, tag):
     run_id = server.start_run("work", stages=["fetch"])["run_id"]
     held = bench.puppets.next(run_id=run_id)
     server.wait_state(run_id, "running_fetch")
-    with HttpProxy(server.url, tag=tag) as proxy, httpx.Client(base_url=proxy.url, timeout=PATIENCE_S, trust_env=False) as http:
+    with (
+        HttpProxy(server.url, tag=tag) as proxy,
+        httpx.Client(base_url=proxy.url, timeout=PATIENCE_S, trust_env=False) as http,
+    ):
         path, versions = "/api/pipeline/status", []
         answer = http.get(path)
         for number in range(6):
@@ -213,7 +223,9 @@ def test_links_cut_after_some_bytes(server, bench, kind):
     with LinkProxy(server.url, cut=lambda: chance.randrange(200, 90_000)) as proxy:
         while links < 15:
             links += 1
-            query = f"?mode=every&topics=run:{run_id}" + (f"&resume={replay.place}" if replay.place and kind == "ws" else "")
+            query = f"?mode=every&topics=run:{run_id}" + (
+                f"&resume={replay.place}" if replay.place and kind == "ws" else ""
+            )
             try:
                 if kind == "ws":
                     watch = WsWatch(proxy.url.replace("http", "ws") + "/api/ws" + query)
@@ -265,11 +277,21 @@ def test_what_a_cache_may_keep(server, bench):
     run_id = server.start_run("work", stages=["fetch"])["run_id"]
     bench.puppets.next(run_id=run_id).returns()
     server.wait_over(run_id)
-    for path in ("/api/pipeline/status", f"/api/runs/{run_id}", "/api/pipelines", "/api/runs", f"/api/runs/{run_id}/history", "/api/pipelines/work"):
+    for path in (
+        "/api/pipeline/status",
+        f"/api/runs/{run_id}",
+        "/api/pipelines",
+        "/api/runs",
+        f"/api/runs/{run_id}/history",
+        "/api/pipelines/work",
+    ):
         assert get(server.http, path).headers["cache-control"] in ("no-cache", "no-store"), path
     assert "immutable" in get(server.http, f"/api/runs/{run_id}/versions/1").headers["cache-control"]
     for path in (f"/api/runs/{run_id}/versions/99", "/api/runs/none", "/api/runs?x=1"):
         assert server.http.get(path).headers["cache-control"] == "no-store"
     with contextlib.closing(SseWatch(server.url + "/api/stream")) as watch:
-        assert watch.response.headers["cache-control"] in ("no-store", "no-cache") and watch.response.headers["x-accel-buffering"] == "no"
+        assert (
+            watch.response.headers["cache-control"] in ("no-store", "no-cache")
+            and watch.response.headers["x-accel-buffering"] == "no"
+        )
         assert json.loads(watch.wait_type("hello") and watch.frames[0].text)["protocol"] == 1

@@ -133,7 +133,10 @@ def test_nothing_new_is_304_after_the_wait_with_a_watermark(server, bench):
     polls = []
     for number, path in enumerate(paths):
         asked = forms(tag_of(server, path), 1, old=old)
-        polls += [(path, Poll(server.url + path + query, headers)) for query, headers in asked[number % 2 :: 2 if number else 1]]
+        polls += [
+            (path, Poll(server.url + path + query, headers))
+            for query, headers in asked[number % 2 :: 2 if number else 1]
+        ]
     finished(server, bench, "other")
     head = get(server.http, "/api/pipelines").headers["runstate-position"]
     for path, poll in polls:
@@ -186,7 +189,9 @@ def test_a_parked_poll_wakes_with_the_commit(server, bench):
     status, run = "/api/pipelines/work/status", f"/api/runs/{run_id}"
     old = server.http.get(f"{run}/versions/1").headers["etag"].strip('"')
     tags = {path: tag_of(server, path) for path in (status, run)}
-    polls = [Poll(server.url + path + query, headers) for path in tags for query, headers in forms(tags[path], 60, old=old)]
+    polls = [
+        Poll(server.url + path + query, headers) for path in tags for query, headers in forms(tags[path], 60, old=old)
+    ]
     # Whoever has not been parked by then is answered at once; either way nobody waits.
     held.do("ctx.progress(2, message='new')")
     for poll in polls:
@@ -266,7 +271,19 @@ def test_nonsense_is_refused_or_ignored(server):
     """A query that says nothing is 400; a preference that says nothing is no preference (RFC 7240)."""
     path = "/api/pipelines/work/status"
     tag = tag_of(server, path)
-    for query in ("wait=x", "wait=-1", "wait=1.5", "wait=", "after=x", "after=", f"after={tag}x&wait=1", "min=x", f"wait=1&wait=1&after={tag}", f"after={tag}&after={tag}", "Wait=1"):
+    for query in (
+        "wait=x",
+        "wait=-1",
+        "wait=1.5",
+        "wait=",
+        "after=x",
+        "after=",
+        f"after={tag}x&wait=1",
+        "min=x",
+        f"wait=1&wait=1&after={tag}",
+        f"after={tag}&after={tag}",
+        "Wait=1",
+    ):
         problem(server.http.get(f"{path}?{query}"), "bad_query")
     for preference in ("wait=x", "wait", "wait=-1", "waiting=30", "x-wait=30", "respond-async", ""):
         begun = time.monotonic()
@@ -305,7 +322,11 @@ def test_waiting_for_the_first_run(server, bench):
     asked = forms(idle.headers["etag"].strip('"'), 1, old=later(idle.headers["etag"].strip('"'), -1))
     for poll in [Poll(server.url + path + query, headers) for query, headers in asked]:
         assert poll.answer(304).headers["etag"] == idle.headers["etag"]
-    parked = [Poll(server.url + path + query.replace("wait=1", "wait=60"), headers) for query, headers in asked if not headers or "Prefer" not in dict(headers)]
+    parked = [
+        Poll(server.url + path + query.replace("wait=1", "wait=60"), headers)
+        for query, headers in asked
+        if not headers or "Prefer" not in dict(headers)
+    ]
     run_id = server.start_run("never", stages=["fetch"])["run_id"]
     for poll in parked:
         assert judge_answer(poll.answer(200))["run_id"] == run_id
@@ -330,7 +351,11 @@ def test_min_is_reached_or_said_to_be_behind(server, bench):
             assert answer.status_code == 200, (path, position, answer.text)
             assert order(answer.headers["runstate-position"]) >= order(head)
             assert time.monotonic() - begun < LATE_S
-    far = [Poll(f"{server.url}{path}?min={position}") for path in paths for position in (later(head, 10_000), with_epoch(head, 1))]
+    far = [
+        Poll(f"{server.url}{path}?min={position}")
+        for path in paths
+        for position in (later(head, 10_000), with_epoch(head, 1))
+    ]
     for poll in far:
         problem(poll.answer(503), "behind")
         assert int(poll.answer(503).headers["retry-after"]) >= 0
@@ -344,7 +369,9 @@ def test_min_is_reached_or_said_to_be_behind(server, bench):
 
 
 @pytest.mark.rule("H4", "H3")
-@pytest.mark.parametrize(("query", "steps"), [("min={}", 2), ("after={}&wait=60", 0), ("after={}&wait=2", 2), ("after={}", 2)])
+@pytest.mark.parametrize(
+    ("query", "steps"), [("min={}", 2), ("after={}&wait=60", 0), ("after={}&wait=2", 2), ("after={}", 2)]
+)
 def test_a_run_that_ends_and_is_left_while_a_read_waits(server, bench, query, steps):
     """A read of a run that waits for a position sees the run's end, although the next run has begun by then."""
     first = server.start_run("third", stages=["fetch"])["run_id"]

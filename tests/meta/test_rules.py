@@ -73,13 +73,22 @@ def test_every_cited_rule_exists():
     assert unknown == [], "\n".join(unknown)
 
 
-def test_every_rule_stands_in_the_table_once():
-    known = sorted(rules() or [], key=lambda rule: (rule[0], int(rule[1:])))
-    listed = [rule for rule, _ in table()]
+def rows() -> list[str]:
+    """Return the rows of the table, as the tests are marked now."""
     held = holders()
-    rows = [f"| {rule} | {' '.join(f'`{name}`' for name in held.get(rule, [])) or LATER} |" for rule in known]
+    known = sorted(rules() or [], key=lambda rule: (rule[0], int(rule[1:])))
+    return [f"| {rule} | {' '.join(f'`{name}`' for name in sorted(held.get(rule, []))) or LATER} |" for rule in known]
 
-    assert sorted(listed) == sorted(known), "the rows, as the tests are marked now:\n" + "\n".join(rows)
+
+def write_table() -> None:
+    """Write the rows into docs/protocol.md; `make rules`."""
+    text = PROTOCOL.read_text()
+    head = "| rule | test |\n| --- | --- |\n"
+    PROTOCOL.write_text(text[: text.index(head) + len(head)] + "\n".join(rows()) + "\n")
+
+
+def test_every_rule_stands_in_the_table_once():
+    assert sorted(rule for rule, _ in table()) == sorted(rules() or []), "run `make rules`"
 
 
 def test_every_rule_has_the_tests_that_the_table_names():
@@ -110,3 +119,7 @@ def test_every_marked_test_stands_in_the_table():
     ]
 
     assert absent == [], "\n".join(absent)
+
+
+if __name__ == "__main__":
+    write_table()

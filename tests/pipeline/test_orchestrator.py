@@ -137,6 +137,7 @@ def test_a_skipped_stage_lets_the_run_go_on(tmp_path: Path) -> None:
     simulate(main())
 
 
+@pytest.mark.rule("D7")
 def test_facts_become_commits(tmp_path: Path) -> None:
     """Progress, metadata and log lines reach the document or the log; outputs reach later stages."""
 

@@ -78,7 +78,7 @@ def _page(outcome: Outcome) -> RenderableType:
     readers.add_column("bytes", justify="right")
     readers.add_column("what it did to itself", style="dim")
     for one in outcome.readers:
-        acts = ", ".join(f"{what} {count}" for what, count in one.acts.items())
+        acts = ", ".join(f"{what} {count}" for what, count in one.acts.items() if count)
         readers.add_row(one.name, f"{one.messages:,}", "" if one.received is None else f"{one.received:,}", acts)
 
     promises = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)

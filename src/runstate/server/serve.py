@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runstate.core.errors import CallerError
 from runstate.engine import Engine, open_engine
@@ -24,10 +25,14 @@ from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.runlog import Line
 from runstate.server.access import Policy
 from runstate.server.app import make_api
+from runstate.server.stream import ABORT
 from runstate.state.retention import Keep
 
 MAX_MESSAGE_BYTES = 64 * 1024  # what a WebSocket client may send us: subscriptions are short
 DRAIN_S = 5
+#: What stands between a reader and its frames: small, so that a reader who does not read is soon known, and cheap (F8).
+SOCKET_BUFFER_BYTES = 64 * 1024
+WRITE_BUFFER_BYTES = 4 * 1024
 
 
 class PortInUse(CallerError):
@@ -38,6 +43,16 @@ class PortInUse(CallerError):
 
 class NotAnAddress(CallerError):
     """The host is none that this server may listen on."""
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, that buffers little and lets a stream leave a reader who does not read: `close` would wait for it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection; a WebSocket that it becomes is handed the same state."""
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self.app_state = {**self.app_state, ABORT: transport.abort}
+        super().connection_made(transport)
 
 
 class _Server(uvicorn.Server):
@@ -93,7 +108,7 @@ async def serve(
             engine.lock.set_url(url)
             config = uvicorn.Config(
                 make_api(engine, policy),
-                http="httptools",
+                http=_Protocol,
                 ws="websockets-sansio",
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,  # digests are of bytes as they are, and frames are shared
@@ -146,6 +161,7 @@ def listen(host: str, port: int, *, is_open: bool = True) -> socket.socket:
         )
     listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)  # of each connection
     try:
         listener.bind((name, port))
         listener.listen(2048)

@@ -20,6 +20,7 @@ from runstate.core import sse
 from runstate.core.canonical import Json, decode
 from runstate.core.errors import InvalidValue, PeerError, RunstateError
 from runstate.core.frames import CLOSE_CODES, problem
+from runstate.core.machine import is_terminal
 from runstate.core.position import Position
 from runstate.core.reader import Topics
 from runstate.ports import Clock
@@ -55,6 +56,7 @@ class Streams:
             await socket.send_denial_response(problem_of(error).response())
             return
         await socket.accept()
+        wanted = await _as_now(self._manager, wanted)
         with self._bus.subscribe(self._manager, wanted) as subscription:
             await _until_one_ends(
                 self._receive(socket, subscription),
@@ -68,7 +70,8 @@ class Streams:
             if message["type"] != "websocket.receive":
                 return
             try:
-                subscription.subscribe(await self._asked(message.get("text")))
+                wanted = await self._asked(message.get("text"))
+                subscription.subscribe(await _as_now(self._manager, wanted))
             except RunstateError as error:
                 subscription.say(problem(problem_of(error).members()))
             await subscription.until_said()  # F8: whoever talks and never listens is not listened to either
@@ -110,6 +113,18 @@ class Streams:
         with contextlib.suppress(Problem):
             await reach(self._manager, resume)  # else the stream says `bye behind`, or `bye drain`
         return Wanted(topics, resume, delta=delta in ("1", 1), mode=mode, kept=tuple(named))
+
+
+async def _as_now(manager: PipelineStateManager, wanted: Wanted) -> Wanted:
+    """Return `wanted` with its named runs as they are: one that was active may have ended, and been left, since it was found.
+
+    Nothing is awaited after the last look, so a subscription made at once shows that (F1).
+    """
+    kept = list(wanted.kept)
+    while stale := [d for d in kept if manager.head.get(d.key) is None and not is_terminal(d.run.state)]:
+        kept.remove(stale[0])
+        kept.append(await manager.find_run(stale[0].key.id))
+    return replace(wanted, kept=tuple(kept))
 
 
 async def _expire(connection: HTTPConnection, subscription: Subscription, clock: Clock) -> None:
@@ -160,7 +175,8 @@ class SseResponse(Response):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        with self._bus.subscribe(self._manager, self._wanted) as subscription:
+        wanted = await _as_now(self._manager, self._wanted)
+        with self._bus.subscribe(self._manager, wanted) as subscription:
             await _until_one_ends(
                 _disconnected(receive),
                 _send_events(scope, send, subscription),

@@ -114,8 +114,10 @@ def _view(state: State) -> dict[object, tuple[int, bytes]]:
 def _wrong(before: State, after: State) -> str | None:
     """Return the promise that the step broke."""
     old, new = before.link.replica, after.link.replica
-    if new is old or new.position is None:
+    if new is old:
         return None
+    if new.position is None:
+        return None if old.position is None else f"ordered: the view went back from {old.position} to nothing"
     if old.position is not None and new.position.order < old.position.order:
         return f"ordered: the view went back from {old.position} to {new.position}"
     if new.doubtful:

@@ -277,7 +277,9 @@ class Judge:
             far = client.resume is not None and client.hello is not None and client.hello.order < client.resume.order
             self._check("resumable", far, "the server is not behind")
         elif client.place is not None and client.parts is None:
-            self._check("bookmarkable", Position.parse(resume).order <= client.place.order, "bye names a later position")
+            self._check(
+                "bookmarkable", Position.parse(resume).order <= client.place.order, "bye names a later position"
+            )
 
     # Views and answers
 

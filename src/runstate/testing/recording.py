@@ -20,7 +20,9 @@ class Row(msgspec.Struct, frozen=True):
     position: str  #: Of the commit that made the version.
     digest: str  #: As claimed.
     actual: str | None = None  #: Digest of the bytes that were seen; None where none were (a patch).
-    relative: str | None = None  #: Of a run its pipeline, of a pipeline its current run; only the journal's rows need it.
+    relative: str | None = (
+        None  #: Of a run its pipeline, of a pipeline its current run; only the journal's rows need it.
+    )
     verified: bool = True  #: False: shown, and shown as not verified (PROTOCOL F10).
 
     @property
@@ -35,7 +37,9 @@ class Row(msgspec.Struct, frozen=True):
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
     def __str__(self) -> str:
         named = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        words = (f"{name}=[{', '.join(map(str, value))}]" if name == "rows" else f"{name}={value}" for name, value in named)
+        words = (
+            f"{name}=[{', '.join(map(str, value))}]" if name == "rows" else f"{name}={value}" for name, value in named
+        )
         return f"{type(self).__name__}({', '.join(words)})"
 
 

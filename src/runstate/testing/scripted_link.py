@@ -19,9 +19,21 @@ import msgspec
 from runstate.client.frames import parse_frame
 from runstate.core.canonical import digest
 from runstate.core.commit import Document, Key
-from runstate.core.link import Action, Connect, Disconnect, Dropped, Event, Link, Received, Resync, Start, Stop, Tick
+from runstate.core.link import (
+    Action,
+    Connect,
+    Disconnect,
+    Dropped,
+    Event,
+    Link,
+    Received,
+    Resync,
+    Start,
+    Stop,
+    Tick,
+    wake_at,
+)
 from runstate.core.link import step as decide
-from runstate.core.link import wake_at
 from runstate.core.position import Position
 from runstate.core.reader import Mode, Topics
 from runstate.core.replica import Bye, Change, Delta, Entry, Frame, Full, Hello, Replica, Snapshot, Transition, Trouble

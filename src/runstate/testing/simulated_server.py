@@ -20,9 +20,9 @@ from runstate.core.frames import HEARTBEAT_MS
 from runstate.core.model import Progress
 from runstate.journal.memory import MemoryJournal
 from runstate.pipeline.definition import Pipeline
-from runstate.pipeline.stage import Stage
 from runstate.pipeline.orchestrator import Orchestrator
 from runstate.pipeline.runlog import RunLogs
+from runstate.pipeline.stage import Stage
 from runstate.ports import COMMITS_AT_ONCE, Compaction, Cut, History, Opened, Report, Retention, RunsFilter, StageTask
 from runstate.state.bus import EventBus
 from runstate.state.head import Head
@@ -161,7 +161,7 @@ class Source:
 
     async def commits_after(self, revision: int) -> Sequence[Commit]:
         """See `state.bus.Source`."""
-        chance = Random(revision)  # noqa: S311 - its own, since readers ask in no certain order
+        chance = Random(revision)
         commits = self._manager.journal.commits_after(revision, chance.choice([1, 3, 1000]))
         await asyncio.sleep(chance.choice([0.0, 0.002, 0.2]))
         return [commit for commit in commits if commit.position.revision <= self.head.revision]
@@ -196,7 +196,7 @@ class Runner:
         return attempt
 
     async def _work(self, attempt: ScriptedAttempt) -> Outcome:
-        chance = Random(self.chance.random())  # noqa: S311
+        chance = Random(self.chance.random())
         # A heartbeat's time to the millisecond: what is published just when a reader's patience ends is not lost.
         pauses = [0.0, 0.001, 0.01, 0.3, 2.0, HEARTBEAT_MS / 1000 * 0.9 - 0.001]
         for done in range(0 if self.hurry else chance.choice([0, 1, 3, 10, 40])):

@@ -63,7 +63,7 @@ class Simulation:
     def __init__(self, seed: int, directory: Path, steps: int) -> None:
         """Draw it."""
         self.seed, self.directory, self.steps = seed, directory, steps
-        self.chance = Random(seed)  # noqa: S311
+        self.chance = Random(seed)
         self.judge = Judge()
         self.tail: deque[Event] = deque(maxlen=TAIL)
         self.counts: Counter[str] = Counter()
@@ -239,7 +239,7 @@ class Simulation:
 
     async def _keep_serving(self, store: Store) -> None:
         while store is self.store and not self.over:
-            server = Server(store, self.directory, Random(self._draw(1 << 32)))  # noqa: S311
+            server = Server(store, self.directory, Random(self._draw(1 << 32)))
             server.runner.hurry = self.hurry
             self.servers = [one for one in self.servers if not one.ended.is_set()] + [server]
             task = self.tasks.create_task(server.serve())
@@ -258,7 +258,7 @@ class Simulation:
         return None if not up else up[-1] if chance.random() < 0.7 else chance.choice(up)
 
     def _join(self, number: int) -> None:
-        chance = Random(self._draw(1 << 32))  # noqa: S311
+        chance = Random(self._draw(1 << 32))
         topics = [("*",), ("*",), ("pipeline:market",), ("pipeline:night", "pipeline:one")]
         named = [run_id for run_id in (self._some_run(), self._some_run()) if run_id]
         if named:
@@ -313,7 +313,9 @@ class Simulation:
 
     def _some_run(self) -> str:
         """Return the id of a run that was begun at some time; "" if there is none."""
-        runs = [c.document.key.id for commit in self.store.commits for c in commit.changes if c.document.key.kind == "run"]
+        runs = [
+            c.document.key.id for commit in self.store.commits for c in commit.changes if c.document.key.kind == "run"
+        ]
         return self._pick(list(dict.fromkeys(runs))) if runs else ""
 
     def _pick(self, choices: Sequence[T]) -> T:

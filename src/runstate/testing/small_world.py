@@ -10,13 +10,26 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from runstate.client.frames import parse_frame
 from runstate.core import frames
 from runstate.core.canonical import FrozenJson, encode
 from runstate.core.commit import Commit, Document, Key
-from runstate.core.link import PATIENCE, Action, Connect, Disconnect, Dropped, Event, Link, Received, Resync, Start, Tick, step
+from runstate.core.link import (
+    PATIENCE,
+    Action,
+    Connect,
+    Disconnect,
+    Dropped,
+    Event,
+    Link,
+    Received,
+    Resync,
+    Start,
+    Tick,
+    step,
+)
 from runstate.core.patch import diff
 from runstate.core.position import Position
 from runstate.core.reader import Base, Mode, Reader, Topics
@@ -24,8 +37,7 @@ from runstate.core.replica import Frame, Replica
 from runstate.testing.commits import Author, make_pipeline, make_run
 
 EPOCHS = ("1790000000-00000000", "1790000001-11111111")
-STEPS = 3  # A begins, A ends, B begins
-ROOM = 2  # frames under way
+ROOM = 2  # frames under way, at most, when another one is sent
 
 
 Log = tuple[str, ...]  #: Names of commits: epoch's number, and "'" where a crash lost the one that stood there before.
@@ -83,6 +95,7 @@ class Wire:
 
 
 Trouble = Literal["crash", "copy", "cut", "lie", "get", "compact"]
+KINDS: frozenset[Trouble] = frozenset(get_args(Trouble))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +136,10 @@ class State:
             (link.phase, link.generation, link.ask_at, link.asks, link.connect_at, link.transport),
             (replica.position, replica.following, replica.expecting, replica.faults, replica.parts_position),
             tuple((change.key, getattr(change, "version", 0)) for change in replica.parts),
-            tuple((key, entry.version, entry.digest, entry.verified, entry.encoded) for key, entry in replica.entries.items()),
+            tuple(
+                (key, entry.version, entry.digest, entry.verified, entry.encoded)
+                for key, entry in replica.entries.items()
+            ),
             None if wire is None else (wire.server, wire.under_way, wire.asked, wire.ended, wire.registered),
             None if reader is None else (reader.position, _digests(reader.dirty.values()), tuple(reader.bases.items())),
             self.wants,
@@ -145,8 +161,12 @@ class Rules:
 
     mode: Mode = "latest"
     delta = True
+    steps = 3  #: Commits: A begins, A ends, B begins, B ends.
     troubles = 2  #: How much may go wrong in one story.
+    kinds: frozenset[Trouble] = KINDS  #: And what.
     registers_at_once = True  #: Snapshot and registration are one step (F1).
+    breaks = ""  #: The promise that does not hold without the rule.
+    asks = False  #: GETs are sent; where their answers change nothing there is nothing to see.
     spoils_parts = False  #: Snapshots may be garbled too; their parts carry no number, so a client cannot notice.
 
     def hear(self, replica: Replica, frame: Frame) -> tuple[Replica, Frame]:
@@ -164,6 +184,10 @@ class Rules:
     def shows(self, server: Server) -> Log:
         """Return the log as readers are told of it (V5)."""
         return server.log
+
+    def refuses(self, resume: Position, head: Position) -> bool:
+        """Return whether a server has not come as far as a reader that resumes (F6)."""
+        return resume.order > head.order
 
     def epoch_of_copy(self, server: Server) -> int:
         """Return the epoch under which a copy is opened (V1)."""
@@ -185,7 +209,7 @@ class Rules:
 def begin(rules: Rules) -> State:
     """Return the first state: a client that wants to connect."""
     link = Link(transports=("websocket",), delta=rules.delta)
-    return _act(State(link=link, budget=Budget(rules.troubles)), Start())
+    return _act(State(link=link, budget=Budget(rules.troubles, KINDS - rules.kinds)), Start())
 
 
 def moves(rules: Rules, state: State) -> Iterator[Move]:
@@ -208,7 +232,7 @@ def _servers_move(rules: Rules, state: State) -> Iterator[Move]:
         if budget.has("crash"):
             died = _with_server(state, at, replace(server, pending=None, crashed=True))
             yield "crash, the tail is lost", _cut(replace(died, budget=budget.without("crash")), at)
-    elif len(server.log) < STEPS:
+    elif len(server.log) < rules.steps:
         pending = f"{server.epoch}{chr(39) * server.crashed}"
         decided = _with_server(state, at, replace(server, pending=pending))
         yield f"commit {len(server.log) + 1} is decided", _publish(rules, decided, at)
@@ -285,8 +309,9 @@ def _sends(rules: Rules, state: State, wire: Wire, server: Server) -> Iterator[M
         for parcel in rules.parcels(tuple(reader.dirty.values())):
             sent = _send(sent, parcel, head, log)
         yield f"transition to {head.revision} is sent", replace(state, wire=sent)
-    if reader.mode == "latest" and reader.position != head and rules.may_beat(reader):
-        yield "a heartbeat is sent", replace(state, wire=_send(wire, (), head, log))
+    missed = not wire.under_way and state.link.replica.position != reader.position  # a heartbeat says so
+    if (reader.position != head or missed) and rules.may_beat(reader) and (missed or reader.mode == "latest"):
+        yield "a heartbeat is sent", replace(state, wire=_send(wire, (), reader.position if missed else head, log))
 
 
 def _client_moves(rules: Rules, state: State) -> Iterator[Move]:
@@ -303,7 +328,7 @@ def _client_moves(rules: Rules, state: State) -> Iterator[Move]:
         frame = type(_parse(data)).__name__.lower()
         late = replace(state, ghosts=())
         yield f"a late {frame} arrives", _hear(rules, late, rules.generation(link, generation), data)
-    if budget.has("get"):
+    if rules.asks and budget.has("get"):
         for document in heads_of(rules.shows(state.servers[-1])).values():
             yield f"GET {document.key.id} is answered", replace(state, answer=document, budget=budget.without("get"))
     if state.answer is not None:
@@ -347,14 +372,12 @@ def _accept(rules: Rules, state: State, number: int) -> State:
     return replace(state, wants=None, wire=_register(rules, wire, server, position, "initial"))
 
 
-def _register(
-    rules: Rules, wire: Wire, server: Server, resume: Position | None, reason: frames.SnapshotReason
-) -> Wire:
+def _register(rules: Rules, wire: Wire, server: Server, resume: Position | None, reason: frames.SnapshotReason) -> Wire:
     """Do what the bus does at a subscription (F1, F6)."""
     log = rules.shows(server)
     head, shown = Position(EPOCHS[server.epoch], len(log)), tuple(heads_of(log).values())
     reader = Reader(Topics(), head, wire.reader.delta, rules.mode)
-    if resume is not None and resume.order > head.order:
+    if resume is not None and rules.refuses(resume, head):
         bye = frames.bye("behind", resume=str(head), retry_ms=0).data
         return replace(wire, reader=reader, under_way=(*wire.under_way, bye), ended=True)
     if resume is not None and resume.epoch == head.epoch:
@@ -398,6 +421,8 @@ def _change(document: Document, base: Base | None, log: Log) -> bytes:
 
 
 def _hear(rules: Rules, state: State, generation: int, data: bytes) -> State:
+    if generation != state.link.generation:
+        return _act(state, Received(generation, _parse(data)))
     replica, frame = rules.hear(state.link.replica, _parse(data))
     return _act(replace(state, link=replace(state.link, replica=replica)), Received(generation, frame))
 

@@ -67,6 +67,7 @@ class Journal:
     random: Random
     books: dict[str, Book] = field(default_factory=dict)
     left_out: int = 0  #: Runs beyond `MAX_RUNS`.
+    is_partial: bool = False  #: There was no time to read everything; what was not read is not judged.
 
     def versions(self, run_id: str) -> dict[int, Sighting]:
         """Return what was seen of a run."""
@@ -81,8 +82,8 @@ class Journal:
             except ServerUnreachable:  # perhaps it starts anew; at the end it must answer
                 await asyncio.sleep(EVERY_S)
 
-    async def read(self) -> None:
-        """Read the history of each run up to what was seen.
+    async def read(self, until_ms: int | None = None) -> None:
+        """Read the history of each run up to what was seen, or until it is `until_ms`.
 
         Raises:
             ServerUnreachable: It does not answer.
@@ -94,21 +95,28 @@ class Journal:
             seen = self.versions(run_id)
             book = self.books.get(run_id) or self.books.setdefault(run_id, Book(min(seen), min(seen) - 1))
             while book.last < max(seen):
+                if until_ms is not None and self.recorder.now_ms() > until_ms:
+                    self.is_partial = True
+                    return
                 if not await self._turn(run_id, book):
                     break
 
-    async def finish(self) -> None:
+    async def finish(self, until_ms: int) -> None:
         """Read the rest, and hold everything that was seen against it.
+
+        Args:
+            until_ms: When to stop reading, since the beginning.
 
         Raises:
             ServerUnreachable: It does not answer.
             Violation: Something is missing, or is not as it was seen.
         """
-        await self.read()
+        await self.read(until_ms)
         for run_id, book in self.books.items():
             for version, seen in self.versions(run_id).items():
                 # Another incarnation of the store may begin before what was seen of the last one (PROTOCOL V1).
-                if version >= book.start and len(self.recorder.epochs) < 2:
+                is_read = version <= book.last or not self.is_partial
+                if version >= book.start and is_read and len(self.recorder.epochs) < 2:
                     self._hold(run_id, version, seen, book)
         await self._read_again()
 

@@ -90,7 +90,5 @@ class Asker:
                 await self._pause(exc)
 
     async def _pause(self, exc: Unanswered) -> None:
-        note = f"{self.answers.name}: no answer ({exc})"
-        if note not in self.answers.recorder.notes:
-            self.answers.recorder.notes.append(note)
+        self.answers.recorder.failed(self.answers.name, str(exc))
         await asyncio.sleep(PAUSE_S)

@@ -49,6 +49,9 @@ class Recorder:
         self.epochs: set[str] = set()  #: Incarnations of the store that streams named.
         self.late_ms = 0  #: How late this process itself was at most; nobody else is blamed for that.
         self.notes: list[str] = []  #: What was not as it should be and breaks no promise.
+        self.failures: dict[
+            str, tuple[int, str]
+        ] = {}  #: By reader, connections and requests that failed, and the last.
         self.changed = asyncio.Event()  #: Set whenever somebody saw something; whoever waits clears it.
         self._judge = Judge()
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with us
@@ -121,6 +124,16 @@ class Recorder:
         touched = Counter(Position.parse(row.position).order for row in rows)
         for order, count in touched.items():
             self.commits[order] = max(count, self.commits.get(order, 0))
+
+    def failed(self, reader: str, what: str) -> None:
+        """Note that a connection or a request of a reader failed; it tries again, and no promise is broken by it."""
+        count, _ = self.failures.get(reader, (0, ""))
+        self.failures[reader] = count + 1, what
+
+    def told(self) -> list[str]:
+        """Return all notes."""
+        failures = self.failures.items()
+        return [*self.notes, *(f"{name}: {count} tries failed, the last: {what}" for name, (count, what) in failures)]
 
     def fail(self, promise: str, what: str, *seen: str) -> NoReturn:
         """Say that a promise is broken, now.

@@ -29,6 +29,7 @@ from runstate.verify.recorder import Recorder
 
 CONTACT_S = 3.0  # for the first answer
 AFTERWARDS_S = 9.0  # for everything after the time that was asked for; with the program's own start less than 10 s
+HISTORY_S = 7.0  # of which the history may be read until here
 
 
 class _Named(msgspec.Struct):
@@ -132,7 +133,7 @@ async def _check(
             await readers.reach(head)
             for task in work:
                 task.cancel()
-        await journal.finish()
+        await journal.finish(round((asked.seconds + HISTORY_S) * 1000))
         ledger = ledger_of(recorder.sightings, made_by_history(journal))
         checks.update(hold_all(ledger, [one.hearing for one in readers.streams], _answers(readers)))
     except* (Violation, Unanswered, RunstateError) as group:
@@ -140,6 +141,8 @@ async def _check(
     broken = next((end for end in ends if isinstance(end, Violation)), None)
     if ends and broken is None:
         raise ServerUnreachable(asked.url) if isinstance(ends[0], Unanswered) else ends[0]
+    if journal.is_partial:
+        recorder.notes.append("there was no time to read the whole history; what was not read was not held against it")
     if journal.left_out:
         recorder.notes.append(f"{journal.left_out} runs were seen whose history was not read")
     return Outcome(
@@ -148,7 +151,7 @@ async def _check(
         commits=len(recorder.commits),
         joint_commits=sum(count > 1 for count in recorder.commits.values()),
         readers=readers.lines(),
-        notes=recorder.notes,
+        notes=recorder.told(),
         broken=broken,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -50,17 +50,12 @@ class StreamReader:
                 resume = self.hearing.place if cut.args[0] == "cut" else None
                 continue
             except (OSError, httpx.HTTPError, websockets.WebSocketException) as exc:
-                self._note(exc)
+                self.hearing.recorder.failed(self.hearing.name, type(exc).__name__)
             finally:
                 self.hearing.disconnected()
             resume = self.hearing.place
             failures = 0 if self.hearing.frames > frames else failures + 1
             await asyncio.sleep(PAUSE_S[min(failures, len(PAUSE_S) - 1)])
-
-    def _note(self, exc: Exception) -> None:
-        note = f"{self.hearing.name}: a connection failed ({type(exc).__name__}: {exc})".rstrip(": )") + ")"
-        if note not in self.hearing.recorder.notes:
-            self.hearing.recorder.notes.append(note)
 
     async def _connection(self, resume: str | None) -> None:
         """Hear one connection to its end.
@@ -164,8 +159,3 @@ async def _events(received: AsyncIterator[bytes]) -> AsyncGenerator[Message]:
         decoder, events = decoder.feed(piece)
         for event in events:
             yield event.data.encode(), event.id
-
-
-def total(readers: Iterable[StreamReader], what: str) -> int:
-    """Return how often the readers did something to themselves."""
-    return sum(reader.done.get(what, 0) for reader in readers)
