@@ -177,7 +177,9 @@ class Bench:
         path.write_text(PRELUDE + source)
         return path
 
-    def serve(self, source: str = TWO_STAGES, *options: str, data: Path | None = None, name: str = "pipelines.py") -> Server:
+    def serve(
+        self, source: str = TWO_STAGES, *options: str, data: Path | None = None, name: str = "pipelines.py"
+    ) -> Server:
         """Return a server of the pipelines in `source`."""
         env = {"PUPPET_PORT": str(self.puppets.port)}
         server = Server(self.write(source, name), data or self.data, *options, env=env)

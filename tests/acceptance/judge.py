@@ -1,4 +1,7 @@
-"""What must hold of every document, version and stream, told by PROTOCOL.md alone: nothing of runstate is imported here."""
+"""What must hold of every document, version and stream, told by PROTOCOL.md alone: nothing of runstate is imported here.
+
+Longer than other files: its cases are one list.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,17 @@ RUN_KEYS = {
     "schema", "epoch", "pipeline", "run_id", "version", "state", "status", "current_stage", "started_at", "updated_at",
     "ended_at", "retry_count", "error", "error_code", "metadata", "trigger", "stop_requested", "stage_order", "stages",
 }  # fmt: skip
-STAGE_KEYS = {"state", "attempt", "started_at", "ended_at", "heartbeat_at", "progress", "error", "error_code", "outputs"}
+STAGE_KEYS = {
+    "state",
+    "attempt",
+    "started_at",
+    "ended_at",
+    "heartbeat_at",
+    "progress",
+    "error",
+    "error_code",
+    "outputs",
+}
 PIPELINE_KEYS = {
     "schema", "epoch", "pipeline", "version", "updated_at", "stage_order", "current_run_id", "schedule", "health",
 }  # fmt: skip
@@ -267,14 +280,20 @@ def judge_stream(frames: list[Frame], *, sse: bool = False) -> dict[tuple[str, i
         return {}  # the server died before it said a word
     assert frames[0].value["type"] == "hello"
     hello = frames[0].value
-    assert hello.keys() == {"type", "protocol", "server", "epoch", "position", "heartbeat_ms"} and hello["protocol"] == 1
+    assert (
+        hello.keys() == {"type", "protocol", "server", "epoch", "position", "heartbeat_ms"} and hello["protocol"] == 1
+    )
     seen: dict[tuple[str, int], bytes] = {}
     latest: dict[str, int] = {}
     place: str | None = None
     in_snapshot = False
     for frame in frames[1:]:
         value = frame.value
-        assert frame.id == (None if value["type"] in ("bye", "problem") or not sse or value.get("more") else value.get("to", value.get("position")))
+        assert frame.id == (
+            None
+            if value["type"] in ("bye", "problem") or not sse or value.get("more")
+            else value.get("to", value.get("position"))
+        )
         if value["type"] == "snapshot":
             if not in_snapshot and place is not None:
                 assert value["reason"] == "subscribe" and order(value["position"]) >= order(place)

@@ -1,4 +1,7 @@
-"""Who may do what (§6), over the real server: tokens and their scope, browsers, pages of other servers, the end of a token."""
+"""Who may do what (§6), over the real server: tokens and their scope, browsers, pages of other servers, the end of a token.
+
+Longer than other files: one rule's cases stand together.
+"""
 
 from __future__ import annotations
 

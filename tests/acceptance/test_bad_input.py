@@ -34,7 +34,11 @@ BODIES = {
     "a NUL byte": (b'{"metadata": {}}\0', 400, "bad_json"),
     "deep objects": (DEEP, (400, 422), ("bad_json", "invalid")),
     "deep arrays": (DEEP_LIST, (400, 422), ("bad_json", "invalid")),
-    "too deep for a document": (DEEP.replace(b'{"a":' * 5000, b'{"a":' * 200).replace(b"}" * 5000, b"}" * 200), 422, "invalid"),
+    "too deep for a document": (
+        DEEP.replace(b'{"a":' * 5000, b'{"a":' * 200).replace(b"}" * 5000, b"}" * 200),
+        422,
+        "invalid",
+    ),
     "1e400": (b'{"metadata": {"a": 1e400}}', (400, 422), ("bad_json", "invalid")),
     "2^53": (b'{"metadata": {"a": 9007199254740992}}', 422, "invalid"),
     "-2^53": (b'{"metadata": {"a": -9007199254740992}}', 422, "invalid"),
@@ -149,7 +153,10 @@ def unchanged(server):
 
 def check_problem(answer, status, code) -> None:
     """Check that an answer is a problem of RFC 9457 with our members."""
-    statuses, codes = (status if isinstance(status, tuple) else (status,)), (code if isinstance(code, tuple) else (code,))
+    statuses, codes = (
+        (status if isinstance(status, tuple) else (status,)),
+        (code if isinstance(code, tuple) else (code,)),
+    )
     assert answer.status_code in statuses, answer.text[:500]
     assert answer.headers["content-type"] == "application/problem+json"
     assert "no-store" in answer.headers["cache-control"]
@@ -195,7 +202,9 @@ def test_a_bad_stop_of_the_current_run_is_refused(server, unchanged, reason):
 
 
 @pytest.mark.rule("C7")
-@pytest.mark.parametrize("kind", ["", "text/plain", "application/jsonx", "application/json-patch+json", "x" * 300, "\xff"])
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "application/jsonx", "application/json-patch+json", "x" * 300, "\xff"]
+)
 def test_a_body_of_another_type_is_refused(server, unchanged, kind):
     """What does not say that it is JSON is not taken for JSON."""
     answer = server.http.post(START, content=b"{}", headers=[(b"Content-Type", kind.encode("latin-1"))])
@@ -279,7 +288,9 @@ def test_loopback_names_are_welcome(server, unchanged, host):
 
 
 @pytest.mark.rule("C7")
-@pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"override": false}', b'{"metadata": {}, "stages": ["fetch", "crunch"]}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"  \n", b"{}", b'{"override": false}', b'{"metadata": {}, "stages": ["fetch", "crunch"]}']
+)
 def test_an_empty_body_is_an_empty_object(server, shared_bench, body):
     """An empty body is `{}`, and a Content-Type with a parameter is JSON all the same."""
     headers = {"Content-Type": "application/json; charset=utf-8"} if body.strip() else {}

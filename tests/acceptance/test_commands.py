@@ -37,7 +37,9 @@ def test_of_eight_starts_at_once_one_wins(bench):
     racers = [
         subprocess.Popen(
             [sys.executable, "-S", "-c", RACER, server.url.removeprefix("http://"), str(number)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for number in range(8)
     ]
@@ -120,7 +122,9 @@ def test_a_stubborn_worker_and_all_it_started_are_killed(bench):
     server = bench.serve(SLOW_TO_STOP)
     run_id = server.start_run()["run_id"]
     held = bench.puppets.next("crunch")
-    held.do("import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN)")
+    held.do(
+        "import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    )
     code = """
 import subprocess, sys
 child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"

@@ -100,7 +100,12 @@ def test_kill_9_at_random_moments_loses_nothing(bench, seed):
         for shown in (poller.seen, judge_stream(watch.frames), judge_stream(stream.frames, sse=True)):
             for key, encoded in shown.items():
                 assert seen.setdefault(key, encoded) == encoded
-        tops = [order(frame.value[name]) for frame in (*watch.frames, *stream.frames) for name in ("to", "position") if name in frame.value]
+        tops = [
+            order(frame.value[name])
+            for frame in (*watch.frames, *stream.frames)
+            for name in ("to", "position")
+            if name in frame.value
+        ]
         head = max([head, *tops])
 
         server.restart()

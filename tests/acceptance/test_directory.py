@@ -17,7 +17,9 @@ def refused(bench, file, data) -> tuple[int, str]:
     """Try to serve; return the exit status and what the process said."""
     command = [RUNSTATE, "serve", file, "--port", "0", "--data", data]
     env = dict(os.environ) | {"PUPPET_PORT": str(bench.puppets.port), "COLUMNS": "1000"}
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=20, env=env, check=False)
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=20, env=env, check=False
+    )
     assert "Traceback" not in done.stderr, done.stderr
     assert "runstate is serving" not in done.stdout
     return done.returncode, done.stdout + done.stderr

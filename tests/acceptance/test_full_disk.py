@@ -127,7 +127,9 @@ def test_a_full_disk_is_told_and_survived(bench, disk):
     assert server.wait_over(run_id)["state"] == "success"
     # What was answered 503 may have been done or not; what is shown is what is.
     other = get(server.http, "/api/pipelines/other/status").json()
-    assert other["run_id"] is None or other["run_id"] in {run["run_id"] for run in get(server.http, "/api/runs").json()["runs"]}
+    assert other["run_id"] is None or other["run_id"] in {
+        run["run_id"] for run in get(server.http, "/api/runs").json()["runs"]
+    }
     bodies = judge_history(server.http, run_id, every=20)
     for frames, sse in ((watch.frames, False), (stream.frames, True)):
         for key, encoded in judge_stream(frames, sse=sse).items():
@@ -149,7 +151,11 @@ def test_reads_go_on_while_the_journal_refuses(bench, disk):
         server.wait_over(runs[-1])
     active = server.start_run("work", stages=["crunch"])["run_id"]
     held = bench.puppets.next("crunch")
-    paths = ["/api/runs", "/api/pipelines", *(f"/api/runs/{run}{rest}" for run in runs for rest in ("", "/versions/1", "/history"))]
+    paths = [
+        "/api/runs",
+        "/api/pipelines",
+        *(f"/api/runs/{run}{rest}" for run in runs for rest in ("", "/versions/1", "/history")),
+    ]
     before = [get(server.http, path).content for path in paths[2:]]
     watch = server.ws()
     with Full(disk):

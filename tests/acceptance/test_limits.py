@@ -70,7 +70,9 @@ def test_a_run_whose_document_has_no_room_ends(server, bench, gap):
     """A run that starts just below the limit, and whose stage fails at length, ends as failed or stopped; others go on."""
     first = fill(server, gap)
     with server.ws(f"?topics=run:{first['run_id']}") as watch:
-        while watch.wait_document(lambda document: document["state"] in ("failed", "running_fetch"))["state"] != "failed":
+        while (
+            watch.wait_document(lambda document: document["state"] in ("failed", "running_fetch"))["state"] != "failed"
+        ):
             if server.run(first["run_id"])["state"] == "failed":
                 break
             bench.puppets.next("fetch", run_id=first["run_id"]).raises("ValueError('y' * 8000)")
@@ -116,7 +118,10 @@ def test_metadata_that_does_not_fit_fails_the_stage_clearly(server, bench, gap):
     puppet.ask("ctx.update_metadata({'more': 'x' * 1000})")
     puppet.returns("{'a': 'x' * 1000}")
     with server.ws(f"?topics=run:{run_id}") as watch:
-        if watch.wait_document(lambda document: document["state"] in ("failed", "retrying", "success"))["state"] == "retrying":
+        if (
+            watch.wait_document(lambda document: document["state"] in ("failed", "retrying", "success"))["state"]
+            == "retrying"
+        ):
             bench.puppets.next("crunch", attempt=2).returns("{'a': 'x' * 1000}")
             watch.wait_document(lambda document: document["state"] in ("failed", "success"))
     errors = [

@@ -1,4 +1,7 @@
-"""Commands that happen once: `If-Match` lets one of many win, `Idempotency-Key` gives a repeated command its first answer."""
+"""Commands that happen once: `If-Match` lets one of many win, `Idempotency-Key` gives a repeated command its first answer.
+
+Longer than other files: one rule's cases stand together.
+"""
 
 from __future__ import annotations
 

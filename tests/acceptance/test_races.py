@@ -139,7 +139,9 @@ def test_followers_are_told_of_each_run_they_follow(bench, seed):
         server.wait_over(server.start_run("quick")["run_id"])
     last = get(server.http, "/api/pipelines/quick/status").json()
     for watch in watches:
-        watch.wait_document(lambda document: document.get("run_id") == last["run_id"] and document["state"] == "success")
+        watch.wait_document(
+            lambda document: document.get("run_id") == last["run_id"] and document["state"] == "success"
+        )
         has: set[str] = set()
         for frame in watch.frames:
             current = None

@@ -14,7 +14,9 @@ from tests.acceptance.judge import get, judge_history, judge_stream
 
 PIPELINES = TWO_STAGES + TWO_STAGES.replace("work", "other")
 
-BUSY = TWO_STAGES + """
+BUSY = (
+    TWO_STAGES
+    + """
 busy = Pipeline("busy", progress_interval_s=0)
 
 @busy.stage
@@ -27,6 +29,7 @@ async def flood(ctx):
         await asyncio.sleep(0.001)
     return {"done": done}
 """
+)
 
 UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 
@@ -37,7 +40,10 @@ def test_snapshots_taken_in_a_flood_have_no_gap(bench):
     server = bench.serve(BUSY)
     run_id = server.start_run("busy")["run_id"]
     server.wait_run(run_id, lambda document: document["version"] > 20)
-    watches = [(server.ws, server.sse)[number % 2](f"?topics={('*', 'pipeline:busy', f'run:{run_id}')[number % 3]}") for number in range(12)]
+    watches = [
+        (server.ws, server.sse)[number % 2](f"?topics={('*', 'pipeline:busy', f'run:{run_id}')[number % 3]}")
+        for number in range(12)
+    ]
     for watch in watches[::2]:
         watch.send({"type": "subscribe", "topics": f"run:{run_id}"})
         watch.send({"type": "subscribe"})
@@ -128,7 +134,11 @@ def test_a_hundred_silent_disconnects_leave_nothing(bench):
     with server.ws() as watch:  # each commit below is a chance to notice the dead
         for number in range(200):
             held.do(f"ctx.progress({number})")
-            watch.wait_document(lambda document, number=number: (document.get("stages", {}).get("fetch", {}).get("progress") or {}).get("done") == number)
+            watch.wait_document(
+                lambda document, number=number: (
+                    (document.get("stages", {}).get("fetch", {}).get("progress") or {}).get("done") == number
+                )
+            )
             if process.num_fds() <= files + 5:
                 break
     assert process.num_fds() <= files + 5

@@ -121,7 +121,9 @@ def test_revisions_have_no_holes_and_one_commit_is_one_transition(bench):
         run_id = server.start_run()["run_id"]
         bench.puppets.next("fetch").returns()
         bench.puppets.next("crunch").returns()
-        watch.wait_document(lambda document, run_id=run_id: document.get("run_id") == run_id and document["state"] == "success")
+        watch.wait_document(
+            lambda document, run_id=run_id: document.get("run_id") == run_id and document["state"] == "success"
+        )
         page = get(server.http, f"/api/runs/{run_id}/history").json()
         revisions += [order(commit["position"])[1] for commit in page["commits"]]
         assert len(revisions) == len(set(revisions)), number
@@ -194,7 +196,12 @@ def test_bodies_are_never_encoded_and_digests_are_of_the_bytes(bench):
     server = bench.serve(TWO_STAGES)
     run_id = server.start_run(metadata={"text": "x" * 5000})["run_id"]
     bench.puppets.next("fetch")
-    for path in ("/api/pipeline/status", f"/api/runs/{run_id}", f"/api/runs/{run_id}/versions/1", "/api/pipelines/work"):
+    for path in (
+        "/api/pipeline/status",
+        f"/api/runs/{run_id}",
+        f"/api/runs/{run_id}/versions/1",
+        "/api/pipelines/work",
+    ):
         answer = server.http.get(path, headers={"Accept-Encoding": "gzip, br, deflate"})
         judge_answer(answer)
         head = server.http.head(path)

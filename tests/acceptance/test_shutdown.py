@@ -36,7 +36,10 @@ def test_sigterm_is_a_clean_end(bench, stage):
     server = bench.serve(TWO_STAGES)
     run_id = server.start_run(stages=[stage])["run_id"]
     held = bench.puppets.next(stage)
-    sockets, streams = [server.ws(), server.ws(f"?topics=run:{run_id}")], [server.sse(), server.sse("?topics=pipeline:work")]
+    sockets, streams = (
+        [server.ws(), server.ws(f"?topics=run:{run_id}")],
+        [server.sse(), server.sse("?topics=pipeline:work")],
+    )
     for watch in (*sockets, *streams):
         watch.wait_type("snapshot")
     server.terminate()

@@ -126,7 +126,10 @@ def test_a_long_error_is_cut_and_marked(server, begin, stage):
 
 
 @pytest.mark.rule("D9")
-@pytest.mark.parametrize(("code", "error_code"), [("os.kill(os.getpid(), 9)", "killed"), ("os._exit(7)", "exit_status"), ("os.abort()", "killed")])
+@pytest.mark.parametrize(
+    ("code", "error_code"),
+    [("os.kill(os.getpid(), 9)", "killed"), ("os._exit(7)", "exit_status"), ("os.abort()", "killed")],
+)
 def test_a_worker_that_dies_is_seen(server, begin, code, error_code):
     """A plain stage that is killed or exits is failed at once, with the signal or the status."""
     run_id, held = begin("two", "crunch")
@@ -213,10 +216,20 @@ def test_metadata_is_changed_by_merge_patches(server, begin, stage):
     """`update_metadata` merges as RFC 7396 says: None removes, objects merge, arrays are replaced."""
     run_id, held = begin("two", stage, metadata={"a": {"b": 1, "c": [1, 2]}, "d": "x"})
     assert held.do("answer = dict(ctx.metadata)['d']") == "x"
-    held.do("ctx.update_metadata({'a': {'b': None, 'c': [3], 'e': {'f': None, 'g': 0.5}}, 'd': None, 'h': {'i': None}, 'é': '\U0001f600'})")
+    held.do(
+        "ctx.update_metadata({'a': {'b': None, 'c': [3], 'e': {'f': None, 'g': 0.5}}, 'd': None, 'h': {'i': None}, 'é': '\U0001f600'})"
+    )
     merged = {"a": {"c": [3], "e": {"g": 0.5}}, "h": {}, "é": "😀"}
     assert server.wait_run(run_id, lambda document: "h" in document["metadata"])["metadata"] == merged
-    for bad in ("{'n': 2**53}", "{'n': float('nan')}", "[1]", "{'n': object()}", "{'n': chr(0xd800)}", "{1: 1}", "{'x': 'y' * 10**6}"):
+    for bad in (
+        "{'n': 2**53}",
+        "{'n': float('nan')}",
+        "[1]",
+        "{'n': object()}",
+        "{'n': chr(0xd800)}",
+        "{1: 1}",
+        "{'x': 'y' * 10**6}",
+    ):
         assert "raised" in held.ask(f"ctx.update_metadata({bad})"), bad
     assert server.run(run_id)["metadata"] == merged
     assert "raised" in held.ask("ctx.metadata['z'] = 1") and "raised" in held.ask("ctx.metadata['a']['z'] = 1")
@@ -267,7 +280,13 @@ def test_a_stage_reads_what_earlier_stages_wrote(server, shared_bench):
     assert held.do("answer = ctx.outputs('fetch')") == {"files": [1, {"a": 0.5}], "é": None}
     for other in ("crunch", "nobody", ""):
         assert "KeyError" in held.ask(f"ctx.outputs({other!r})")["raised"]
-    assert held.do("answer = [ctx.run_id, ctx.pipeline, ctx.stage, ctx.attempt, ctx.workdir.is_dir()]") == [run_id, "two", "crunch", 1, True]
+    assert held.do("answer = [ctx.run_id, ctx.pipeline, ctx.stage, ctx.attempt, ctx.workdir.is_dir()]") == [
+        run_id,
+        "two",
+        "crunch",
+        1,
+        True,
+    ]
     held.returns()
     assert server.wait_over(run_id)["state"] == "success"
 

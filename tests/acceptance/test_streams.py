@@ -55,7 +55,9 @@ def test_topics_show_what_they_name(bench, kind):
     third = server.start_run("other", stages=["fetch"])["run_id"]
     bench.puppets.next("fetch").returns()
     for watch, last in ((work, second), (other, third), (everything, third), (two, third)):
-        watch.wait_document(lambda document, last=last: document.get("run_id") == last and document["state"] == "success")
+        watch.wait_document(
+            lambda document, last=last: document.get("run_id") == last and document["state"] == "success"
+        )
 
     assert set(shown(work)) == {"work", first, second}
     assert set(shown(other)) == {"other", third}
@@ -147,7 +149,11 @@ def test_a_bad_query_is_answered_before_the_upgrade(shared, shared_bench):
         assert answer.status_code == status, query
         assert answer.headers["content-type"] == "application/problem+json"
         assert json.loads(answer.body)["code"] == {400: "bad_query", 404: "not_found"}[status]
-    for headers in ({"origin": "https://evil.example"}, {"origin": "null"}, {"subprotocols": ["x"], "origin": "http://127.0.0.1"}):
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"subprotocols": ["x"], "origin": "http://127.0.0.1"},
+    ):
         with pytest.raises(InvalidStatus) as refused:
             connect(url, proxy=None, legacy=True, **headers)
         assert refused.value.response.status_code == 403, headers
@@ -187,7 +193,9 @@ def test_a_bad_message_gets_a_problem_and_changes_nothing(shared, shared_bench):
         watch.send(message)
         watch.wait(lambda _, number=number: len(problems()) >= number, patience_s=20)
         problem = problems()[-1]
-        assert problem["status"] in (400, 404) and problem["code"] in ("bad_json", "bad_query", "not_found"), message[:60]
+        assert problem["status"] in (400, 404) and problem["code"] in ("bad_json", "bad_query", "not_found"), message[
+            :60
+        ]
         assert problem["detail"] and problem["title"], message[:60]
     run_id = server.start_run("work", stages=["fetch"])["run_id"]
     shared_bench.puppets.next("fetch").returns()
@@ -203,7 +211,11 @@ def test_a_later_subscribe_replaces_the_topics(bench):
     watch = server.ws("?topics=pipeline:work")
     watch.wait_type("snapshot")
     watch.send({"type": "subscribe", "topics": "pipeline:other", "delta": 0, "mode": "latest"})
-    watch.wait(lambda frames: [f.value.get("reason") for f in frames if f.value["type"] == "snapshot"] == ["initial", "subscribe"])
+    watch.wait(
+        lambda frames: (
+            [f.value.get("reason") for f in frames if f.value["type"] == "snapshot"] == ["initial", "subscribe"]
+        )
+    )
     work = server.start_run("work", stages=["fetch"])["run_id"]
     bench.puppets.next("fetch").returns()
     server.wait_over(work)
@@ -235,7 +247,12 @@ def test_a_message_beyond_the_limit_closes_only_its_own_socket(shared, shared_be
 def test_the_bytes_of_a_frame_are_spliced(shared, shared_bench):
     """User data that looks like our own members does not confuse what a frame carries."""
     server = shared
-    metadata = {"canonical_state": {"document": 1}, "x": '"canonical_state":{', "document": [], "changes": '"changes":['}
+    metadata = {
+        "canonical_state": {"document": 1},
+        "x": '"canonical_state":{',
+        "document": [],
+        "changes": '"changes":[',
+    }
     run_id = server.start_run("work", stages=["fetch"], metadata=metadata)["run_id"]
     with server.ws() as watch:
         watch.wait_document(lambda document: document.get("run_id") == run_id)

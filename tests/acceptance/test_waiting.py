@@ -1,4 +1,7 @@
-"""Reads that wait: a poller is answered as soon as there is something newer, and knows how far it is when there is not."""
+"""Reads that wait: a poller is answered as soon as there is something newer, and knows how far it is when there is not.
+
+Longer than other files: one rule's cases stand together.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,9 @@ class Watch:
         """Wait until the frames so far meet `condition`."""
         with self._changed:
             met = self._changed.wait_for(lambda: condition(self.frames) or self.has_ended, patience_s)
-            assert met and condition(self.frames), f"waited in vain (end: {self.end}); the last frames: {[f.text[:300] for f in self.frames[-3:]]}"
+            assert met and condition(self.frames), (
+                f"waited in vain (end: {self.end}); the last frames: {[f.text[:300] for f in self.frames[-3:]]}"
+            )
 
     def wait_type(self, kind: str) -> dict:
         """Wait for a frame of that type; return the first."""

@@ -30,9 +30,9 @@ def bench(tmp_path):
                 print(f"{server.url} said:", *server.err.lines, sep="\n")  # read when a test has failed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium):
-    """A Chromium of its own for all tests of this folder."""
+    """A Chromium of its own for all tests of a file; Playwright keeps an event loop running as long as it is open."""
     if not BUNDLE.exists():
         why = f"needs the dashboard's bundle, and {BUNDLE} is missing; make it with `make web`"
         (pytest.fail if CI else pytest.skip)(why)

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from runstate.pipeline.stage import Place
 from runstate.pipeline.runners import outcome
 from runstate.pipeline.runners.load import MAIN, load_function, load_module
+from runstate.pipeline.stage import Place
 
 
 @pytest.fixture

@@ -57,7 +57,9 @@ def test_a_mounted_app_serves_below_its_path(tmp_path):
             assert (await http.get("/runstate/ready")).status_code == 200
             page = await http.get("/runstate/")
             assert page.status_code == 200
-            assert not [word for word in ('="/', "='/", "url(/") if word in page.text], "an absolute path in the dashboard"
+            assert not [word for word in ('="/', "='/", "url(/") if word in page.text], (
+                "an absolute path in the dashboard"
+            )
 
     asyncio.run(scenario())
 
@@ -139,7 +141,9 @@ def test_two_apps_on_one_directory_are_refused(tmp_path):
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("served", [[Pipeline("empty")], [make_pipeline(), make_pipeline()]], ids=["no stage", "one name twice"])
+@pytest.mark.parametrize(
+    "served", [[Pipeline("empty")], [make_pipeline(), make_pipeline()]], ids=["no stage", "one name twice"]
+)
 def test_mistakes_in_what_is_served_are_told(tmp_path, served):
     """A pipeline without a stage, and two pipelines of one name, are refused before anything is served."""
 
@@ -166,7 +170,11 @@ def test_starts_inside_and_outside_are_one(tmp_path):
             over = await app.orchestrator.finished(document.key.id)
             answer = await http.get(f"/runstate/api/runs/{document.key.id}")
             assert answer.content == over.encoded and answer.headers["etag"] == f'"{over.position}"'
-            assert (over.run.state, over.run.error, over.run.trigger.by) == ("failed", "RuntimeError: only the stage's", "host")
+            assert (over.run.state, over.run.error, over.run.trigger.by) == (
+                "failed",
+                "RuntimeError: only the stage's",
+                "host",
+            )
             with pytest.raises(RunstateError):
                 await app.orchestrator.stop(document.key.id)
             with pytest.raises(RunstateError):

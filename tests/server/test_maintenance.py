@@ -42,7 +42,9 @@ def test_history_is_thinned_beside_the_traffic_and_says_where_it_begins(tmp_path
             assert (answer.status_code, answer.json()["versions"] > 150) == (200, True)
             history = (await client.get(f"{base}/history")).json()
             assert (history["floor"], history["head"]) == (over.version - 4, over.version)
-            assert [commit["version"] for commit in history["commits"]] == list(range(over.version - 4, over.version + 1))
+            assert [commit["version"] for commit in history["commits"]] == list(
+                range(over.version - 4, over.version + 1)
+            )
             gone = await client.get(f"{base}/versions/3")
             assert (gone.status_code, gone.json()["code"]) == (410, "compacted")
             assert (await client.get(f"{base}/versions/{over.version - 4}")).content == late

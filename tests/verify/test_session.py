@@ -15,7 +15,7 @@ from runstate.verify import PROMISES, verify
 from runstate.verify.chaos import chance, plan
 from tests.cli.terminal import assert_refused, caller, runstate
 from tests.verify.conftest import Starter, served
-from tests.verify.liars import Hangs
+from tests.verify.lying_answers import Hangs
 from tests.verify.proxy import Proxy
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,6 +54,8 @@ def verify(
     number = SystemRandom().getrandbits(32) if seed is None else seed
     if not as_json:
         tell(f"reading {url} for {seconds:g} s{', with chaos' if chaos else ''}, seed {number}")
+    import asyncio
+
     outcome = asyncio.run(
         check(url, seed=number, token=parse_token(token), seconds=seconds, chaos=chaos, start=start, tell=tell)
     )

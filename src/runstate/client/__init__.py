@@ -1,8 +1,9 @@
 """The Python client: `async with connect(url) as client`.
 
-core/link, core/replica   decide                 frames.py      a server's bytes become frames
-follow.py                 the loop around them   transports.py  WebSocket and event stream
-api.py                    what a program asks    http.py        reads and commands
+core/link, core/replica, core/poll, core/retry   decide
+follow.py       the loop around a link         transports.py   WebSocket, event stream, long-poll
+frames.py       a server's bytes become frames  http.py         reads and commands
+watches.py      what the open watches show      api.py          what a program asks
 """
 
 from __future__ import annotations

@@ -182,13 +182,15 @@ class Subscription:
             is_far, reader = commits is None, self.reader
             if commits is None:
                 try:
-                    commits = await self._source.commits_after(self._scanned)
+                    page = await self._source.commits_after(self._scanned)
                 except Compacted:
                     if self.reader is not reader:
                         return None
                     wanted = Wanted(self.reader.topics, None, self.reader.delta, self.reader.mode)
                     self._snapshot(wanted, "compacted")
                     return self._next_ready()
+                self._recent.keep_page(page)
+                commits = page
             if self.reader is not reader:
                 return None  # it wants something else by now, and what was fetched is not for that
             for commit in commits:

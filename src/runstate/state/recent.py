@@ -6,7 +6,8 @@ A patch is made once for each pair of versions and shared by all readers that ha
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from runstate.core.canonical import encode
 from runstate.core.commit import Commit, Document, Key
@@ -16,6 +17,7 @@ from runstate.core.reader import Base
 MAX_BYTES = 16 * 1024 * 1024
 MAX_COMMITS = 4096
 MAX_PATCHES = 1024
+MAX_KEPT = 256
 
 
 class Recent:
@@ -24,6 +26,8 @@ class Recent:
     def __init__(self) -> None:
         self._commits: deque[Commit] = deque()
         self._documents: dict[tuple[Key, int], Document] = {}
+        self._kept: OrderedDict[tuple[Key, int], Document] = OrderedDict()
+        self._pages: deque[Sequence[Commit]] = deque()  # what readers far behind were fetched, the latest last
         self._patches: OrderedDict[tuple[Key, int, int], bytes] = OrderedDict()
         self._bytes = 0
 
@@ -42,20 +46,38 @@ class Recent:
                 self._documents.pop((change.document.key, change.document.version), None)
 
     def keep(self, document: Document) -> None:
-        """Remember a document that was there before the first commit, as a base; it is never many."""
-        self._documents.setdefault((document.key, document.version), document)
+        """Remember a document that was there before the first commit, as a base."""
+        name = (document.key, document.version)
+        if name not in self._documents:
+            self._kept[name] = document
+            self._kept.move_to_end(name)
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+
+    def keep_page(self, page: Sequence[Commit]) -> None:
+        """Remember commits without a hole that the journal gave, for the reader that comes back for the next of them.
+
+        A reader holds none itself, so one that stops reading costs nothing.
+        """
+        if page:
+            self._pages.append(page)
+        while len(self._pages) > 1 and sum(map(_size, self._pages)) > MAX_BYTES:
+            self._pages.popleft()
 
     def after(self, revision: int) -> Iterator[Commit] | None:
-        """Return the commits after `revision`, None if they are not all remembered."""
-        if not self._commits or self._commits[0].position.revision > revision + 1:
-            return None
-        return (commit for commit in self._commits if commit.position.revision > revision)
+        """Return commits from the one after `revision` on, None if that is not remembered."""
+        for commits in (self._commits, *reversed(self._pages)):
+            if commits and commits[0].position.revision <= revision + 1 <= commits[-1].position.revision:
+                # Revisions have no holes (V2).
+                return islice(commits, revision + 1 - commits[0].position.revision, None)
+        return None
 
     def patch(self, base: Base, document: Document) -> bytes | None:
         """Return the patch from the version that a reader has to `document`; None if that version is not remembered."""
         name = (document.key, base.version, document.version)
         if name not in self._patches:
-            old = self._documents.get((document.key, base.version))
+            place = (document.key, base.version)
+            old = self._documents.get(place) or self._kept.get(place)
             if old is None or old.digest != base.digest:
                 return None
             self._remember(name, encode(diff(old.value.to_dict(), document.value.to_dict())))
@@ -65,3 +87,7 @@ class Recent:
         self._patches[name] = patch
         while len(self._patches) > MAX_PATCHES:
             self._patches.popitem(last=False)
+
+
+def _size(commits: Sequence[Commit]) -> int:
+    return sum(len(change.document.encoded) for commit in commits for change in commit.changes)

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from runstate.testing.small_world import EPOCHS, Rules, State, begin, commits_of, heads_of, moves
+from runstate.testing.small_moves import begin, moves
+from runstate.testing.small_world import EPOCHS, Rules, State, heads_of
 
 MOST_STATES = 400_000
 
@@ -132,6 +133,3 @@ def _wrong(before: State, after: State) -> str | None:
             return None
     shown = ", ".join(f"{key.id} v{entry.version}" for key, entry in new.entries.items())
     return f"right: at {new.position} the view shows [{shown}], which no store held there"
-
-
-__all__ = ["Broken", "Explored", "Rules", "commits_of", "explore"]

@@ -8,13 +8,13 @@ recorded; the others always.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runstate.core.position import Position
 from runstate.core.reader import Topics
+from runstate.testing.recorded_store import Key, RecordedStore
 from runstate.testing.recording import (
     Asked,
     Committed,
@@ -57,54 +57,6 @@ class Broken(AssertionError):
         super().__init__(f"{promise} is broken. {PROMISES[promise]}\n  {evidence}\n  at {event}")
 
 
-Key = tuple[str, str]
-
-
-@dataclass(slots=True)
-class _Store:
-    """What one incarnation of the store held at each of its revisions."""
-
-    revision: int = 0
-    rows: dict[Key, tuple[list[int], list[Row]]] = field(default_factory=dict)
-
-    def add(self, revision: int, rows: Iterable[Row]) -> None:
-        self.revision = revision
-        for row in rows:
-            revisions, versions = self.rows.setdefault(row.key, ([], []))
-            revisions.append(revision)
-            versions.append(row)
-
-    def at(self, key: Key, revision: int) -> Row | None:
-        """Return a document as it was at `revision`."""
-        revisions, versions = self.rows.get(key, ([], []))
-        found = bisect_right(revisions, revision)
-        return versions[found - 1] if found else None
-
-    def between(self, start: int, end: int) -> list[Row]:
-        """Return each version that was committed after `start` and not after `end`."""
-        found = []
-        for revisions, versions in self.rows.values():
-            found += versions[bisect_right(revisions, start) : bisect_right(revisions, end)]
-        return found
-
-    def cut(self, topics: Topics, revision: int) -> dict[Key, Row]:
-        """Return what `topics` show at `revision` (PROTOCOL §4): pipelines, their current runs, and the named runs."""
-        shown: dict[Key, Row] = {}
-        for kind, name in self.rows:
-            if kind == "pipeline" and (topics.everything or name in topics.pipelines):
-                owner = self.at((kind, name), revision)
-                if owner is not None:
-                    shown[owner.key] = owner
-                    run = None if owner.relative is None else self.at(("run", owner.relative), revision)
-                    if run is not None:
-                        shown[run.key] = run
-        for name in topics.runs:
-            run = self.at(("run", name), revision)
-            if run is not None:
-                shown[run.key] = run
-        return shown
-
-
 def _concerns(row: Row, topics: Topics) -> bool:
     if row.kind == "pipeline":
         return topics.everything or row.id in topics.pipelines
@@ -134,7 +86,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.checks: Counter[str] = Counter()
-        self._stores: dict[str, _Store] = {}
+        self._stores: dict[str, RecordedStore] = {}
         self._clients: dict[str, _Client] = {}
         self._digests: dict[tuple[Key, int, str], str] = {}
         self._durable: set[tuple[Key, int, str, str]] = set()
@@ -152,7 +104,7 @@ class Judge:
                 self._open(epoch, original, revision)
             case Committed(position=text, rows=rows):
                 position = Position.parse(text)
-                store = self._stores.setdefault(position.epoch, _Store())
+                store = self._stores.setdefault(position.epoch, RecordedStore())
                 self._check("ordered", position.revision == store.revision + 1, "revisions have a hole or go back")
                 store.add(position.revision, rows)
                 for row in rows:
@@ -170,13 +122,8 @@ class Judge:
                     self._hear(client, event)
 
     def _open(self, epoch: str, original: str | None, revision: int) -> None:
-        store = self._stores[epoch] = _Store(revision)
-        if original is not None:
-            parent = self._stores[original]
-            for key, (revisions, versions) in parent.rows.items():
-                end = bisect_right(revisions, revision)
-                if end:
-                    store.rows[key] = revisions[:end], versions[:end]
+        known = RecordedStore() if original is None else self._stores[original]
+        self._stores[epoch] = known.copy(revision)
 
     # Streams
 
@@ -252,7 +199,7 @@ class Judge:
         if store is not None:
             self._complete(client, store, start.revision, end.revision, event.rows)
 
-    def _complete(self, client: _Client, store: _Store, start: int, end: int, rows: tuple[Row, ...]) -> None:
+    def _complete(self, client: _Client, store: RecordedStore, start: int, end: int, rows: tuple[Row, ...]) -> None:
         """Hold a step against what the store did between its ends."""
         self._check("durable", end <= store.revision, "the store has not come so far")
         sent = {row.key: row for row in rows}

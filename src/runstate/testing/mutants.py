@@ -4,6 +4,8 @@ Law: a mutant overrides one thing of `small_world.Rules` and says in its first l
 client compares is switched off by showing it a frame, or a copy of its own, that the comparison lets pass.
 """
 
+# ruff: noqa: ARG002 - a rule is asked with all that it may depend on
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -57,6 +59,8 @@ class NoSnapshotOrder(Rules):
     breaks = "ordered"
     troubles = 3
     kinds = frozenset({"copy", "cut", "lie"})
+    lies = frozenset({"garble"})
+    copies = frozenset({"stale"})
     steps = 2
 
     def hear(self, replica: Replica, frame: Frame) -> tuple[Replica, Frame]:

@@ -30,8 +30,8 @@ from runstate.state.manager import PipelineStateManager
 from runstate.testing.inline_writer import InlineWriter
 from runstate.testing.recording import Committed, Event, Row
 from runstate.testing.recording import Opened as Began
-from runstate.testing.scripted_link import Wire
 from runstate.testing.scripted_runner import ScriptedAttempt
+from runstate.testing.scripted_wire import Wire
 from runstate.testing.virtual_time import VirtualTimeLoop, virtual_loop
 
 RUN_PIPELINES = {"market": ("translator", "analyzer", "merger"), "night": ("load", "check"), "one": ("only",)}

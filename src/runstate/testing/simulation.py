@@ -21,7 +21,8 @@ from runstate.core.position import Position
 from runstate.ports import Retention
 from runstate.testing.guarantees import Judge
 from runstate.testing.recording import Event, Read, Row, Settled
-from runstate.testing.scripted_link import Client, Habits, World
+from runstate.testing.scripted_link import Client
+from runstate.testing.scripted_wire import Habits, World
 from runstate.testing.simulated_server import RUN_PIPELINES, Server, Store
 from runstate.testing.virtual_time import START_MS, run, virtual_loop
 
@@ -86,7 +87,7 @@ class Simulation:
         async with asyncio.TaskGroup() as self.tasks:
             self.world = World(self.loop, self.tasks, self._route, self._record, self.counts)
             self.store = Store(epoch=f"{START_MS // 1000}-{self._draw(1 << 32):08x}", record=self._record)
-            self._serve(self.store)
+            self.tasks.create_task(self._serve(self.store))
             sampler = self.tasks.create_task(self._sample())
             for number in range(self._pick([2, 4, 8])):
                 self._join(number)
@@ -107,28 +108,17 @@ class Simulation:
     # What may happen
 
     async def _happen(self) -> None:
-        what, weight = zip(*self._menu(), strict=True)
-        action: Callable[[], None] = self.chance.choices(what, weight)[0]
+        menu = self._menu()
+        action = self.chance.choices(list(menu), list(menu.values()))[0]
         self.counts[action.__name__.strip("_").replace("_", " ")] += 1
         action()
         await asyncio.sleep(0)
 
-    def _menu(self) -> list[tuple[Callable[[], None], int]]:
-        return [
-            (self._start_run, 12),
-            (self._stop_run, 3),
-            (self._retry_run, 4),
-            (self._cut_one, 8),
-            (self._stall_one, 6),
-            (self._garble_one, 3),
-            (self._read, 6),
-            (self._join_late, 2),
-            (self._restart, 3),
-            (self._crash, 3),
-            (self._outage, 2),
-            (self._compact, 3),
-            (self._restore, 1),
-        ]
+    def _menu(self) -> dict[Callable[[], None], int]:
+        runs = {self._start_run: 12, self._stop_run: 3, self._retry_run: 4}
+        clients = {self._cut_one: 8, self._stall_one: 6, self._garble_one: 3, self._read: 6, self._join_late: 2}
+        servers = {self._restart: 3, self._crash: 3, self._outage: 2, self._compact: 3, self._restore: 1}
+        return runs | clients | servers
 
     def _start_run(self) -> None:
         pipeline = self._pick(list(RUN_PIPELINES))
@@ -169,11 +159,11 @@ class Simulation:
     def _cut_one(self) -> None:
         self._pick(self.clients).cut()
 
-    def _stall_one(self) -> None:
-        self._pick(self.clients).stall(self._pick([0.5, 5.0, 20.0, 40.0]))
-
     def _garble_one(self) -> None:
         self._pick(self.clients).garble()
+
+    def _stall_one(self) -> None:
+        self._pick(self.clients).stall(self._pick([0.5, 5.0, 20.0, 50.0]))
 
     def _read(self) -> None:
         """Ask for a run and answer late: whatever the views show by then stays (F11)."""
@@ -229,15 +219,12 @@ class Simulation:
             self.loop.call_later(20.0, self.servers[-1].stop)
         else:
             self.servers[-1].kill()
-        self._serve(self.store)
+        self.tasks.create_task(self._serve(self.store))
 
     # How it goes on and ends
 
-    def _serve(self, store: Store) -> None:
+    async def _serve(self, store: Store) -> None:
         """Serve a store, by one server after the other, until another store takes its place."""
-        self.tasks.create_task(self._keep_serving(store))
-
-    async def _keep_serving(self, store: Store) -> None:
         while store is self.store and not self.over:
             server = Server(store, self.directory, Random(self._draw(1 << 32)))
             server.runner.hurry = self.hurry

@@ -34,7 +34,9 @@ def plan(random: Random, seconds: float, *, chaos: bool, can_ask: bool) -> list[
     once = Act(seconds * random.uniform(0.35, 0.65), "cut")
     if not chaos:
         return [once]
-    words: list[What] = ["cut", "cut", "renew", "stall", "stall", *(["ask"] if can_ask else [])]  # type: ignore[list-item]
+    words: list[What] = ["cut", "cut", "renew", "stall", "stall"]
+    if can_ask:
+        words.append("ask")
     pause_s = min(3.0, max(0.3, seconds / 8))
     acts, at_s = [once], 0.0
     while (at_s := at_s + random.uniform(0.2, 1.8) * pause_s) < seconds:

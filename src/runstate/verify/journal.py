@@ -133,8 +133,8 @@ class Journal:
         for commit in page.commits:
             if commit.version != book.last + 1:
                 self.recorder.fail("durable", f"the history of run {run_id} has no version {book.last + 1}", path)
-            book.last = commit.version
             await self._replay(run_id, book, commit)
+            book.last = commit.version  # last: whoever is cancelled while waiting has not read it
         return bool(page.commits)
 
     async def _replay(self, run_id: str, book: Book, commit: _Commit) -> None:
@@ -168,7 +168,7 @@ class Journal:
         line = f"{seen.reader} at {seen.at_ms / 1000:.3f} s: run {run_id} v{version} at {seen.row.position} {seen.row.digest}"
         made = book.made.get(version)
         if made is None:
-            self.recorder.fail("durable", f"v{version} was seen, and the history ends with v{book.last}", line)
+            self.recorder.fail("durable", f"v{version} was seen and is not in the history up to v{book.last}", line)
         if made != (seen.row.position, seen.row.digest):
             what = f"the history has v{version} at {made[0]} with {made[1]}"
             self.recorder.fail("durable", what, line)

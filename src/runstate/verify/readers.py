@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from random import Random
 from urllib.parse import quote
 
@@ -69,16 +68,16 @@ class Readers:
             stream("websocket-delta", delta=True),
             stream("websocket-every", mode="every"),
         ]
+        self._polling: list[asyncio.Task[None]] = []
         self.watcher = Watcher(client, recorder, _leaves(chance(asked.seed, "python-client"), asked))
 
     def begin(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Start every reader, and who watches their silence."""
-        work = chain(
-            (reader.run() for reader in self.streams),
-            (wait.wait(path, self._seconds) for wait, path in zip(self.waits, self._statuses, strict=True)),
-            (self.poll.poll([*self._statuses, *self.addresses]), self.watcher.run(), self._watch_silence()),
-        )
-        return [tasks.create_task(one) for one in work]
+        waits = (wait.wait(path, self._seconds) for wait, path in zip(self.waits, self._statuses, strict=True))
+        polls = (self.poll.poll([*self._statuses, *self.addresses]), *waits)
+        streams = (*(reader.run() for reader in self.streams), self.watcher.run(), self._watch_silence())
+        self._polling = [tasks.create_task(one) for one in polls]
+        return [*self._polling, *(tasks.create_task(one) for one in streams)]
 
     async def _watch_silence(self) -> None:
         """Look for streams that are silent for too long; notice how late we are ourselves."""
@@ -120,6 +119,10 @@ class Readers:
         except TimeoutError:
             self._blame(head)
         self._recorder.checks["converges"] += len(self.streams) + 1
+        for task in self._polling:  # a poller has one request under way: two answers may overtake each other
+            task.cancel()
+        if self._polling:
+            await asyncio.wait(self._polling)
         for asker, paths in [(self.poll, (*self.addresses, *self._statuses)), *self._waiting()]:
             for path in paths:
                 await asker.ask(path)
