@@ -313,6 +313,7 @@ def test_metadata_is_made_canonical(server, shared_bench):
     assert answer.content.index("😀".encode()) < answer.content.index("\uffff".encode()), "sorted by UTF-16"
     run_id = answer.json()["run_id"]
     assert json.loads(server.http.get("/api/runs?limit=1").content)["runs"][0]["metadata"] == metadata
+    held = shared_bench.puppets.next("fetch")  # before the stop: a stage that has not begun would never come
     server.stop_run(run_id)
     server.wait_state(run_id, "stopped")
-    shared_bench.puppets.next("fetch").wait_dead()
+    held.wait_dead()
