@@ -24,10 +24,10 @@ def test_once_prints_the_present_and_leaves(call):
 
 def test_changes_come_as_they_happen(server, home, call):
     with Program("watch", "--url", server.url, cwd=home) as watching:
-        call("start", "quick", "--wait")
-        watching.out.until("of quick: success after")
         call("start", "held")
         watching.out.until("hold: running")
+        call("start", "quick", "--wait")
+        watching.out.until("of quick: success after")
         watching.signal(signal.SIGINT)
 
         assert watching.wait() == 130
