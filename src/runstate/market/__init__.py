@@ -5,7 +5,7 @@
     merger      results      → {out}/merged      merge.py     ← report, page, curve
                                {out}/report.json, report.html
 
-Shared: config (fields, toml_lines), folder (atomic writes), manifest (what the next stage reads), failures. Imports of
+Shared: config (fields), folder (atomic writes), manifest (what the next stage reads), failures. Imports of
 runstate are public names only; importing this package is light.
 """
 

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from runstate.market.failures import ConfigError, MarketError
 from runstate.market.fields import Table
-from runstate.market.toml_lines import find_lines
+from runstate.toml_lines import find_lines
 
 DIALECTS = ("dukascopy", "ninjatrader", "iso")
 DAY_S = 86_400

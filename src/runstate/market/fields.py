@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from runstate.market.failures import ConfigError
-from runstate.market.toml_lines import Path as TomlPath
-from runstate.market.toml_lines import TomlLines
+from runstate.toml_lines import Path as TomlPath
+from runstate.toml_lines import TomlLines
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runstate.market.toml_lines import find_lines
+from runstate.toml_lines import find_lines
 
 TEXT = """\
 out = "x" # = y
