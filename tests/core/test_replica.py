@@ -110,8 +110,8 @@ def test_right_or_asking_never_wrong(history, data):
         assert encode(history.shown_by(replica)) == encode(history.expected_by(replica))
         assert before.position is None or before.position.order <= replica.position.order
         assert replica.faults == 0
-        if outcome in (Outcome.RESYNC, Outcome.BEHIND):
-            assert replica.resume is None or outcome is Outcome.BEHIND
+        if outcome in (Outcome.RESYNC, Outcome.LEAVE):
+            assert replica.resume is None or outcome is Outcome.LEAVE
         if outcome is not Outcome.APPLIED:
             assert replica.position == before.position
 

@@ -1,7 +1,7 @@
 """The border where a server's bytes become frames: parse once, here, into the values of `core/replica.py`.
 
 Law: nothing that arrives raises. A frame of a type that this version does not know is `Unknown` and passes over; one
-that breaks the protocol is `Unreadable`, and the replica asks for a snapshot. Unknown members are ignored.
+that breaks the protocol is `Unreadable`, and the connection is left. Unknown members are ignored.
 """
 
 from __future__ import annotations

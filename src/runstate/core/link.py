@@ -1,6 +1,6 @@
 """One client's connection: what to do next, and what to tell the person who looks (PROTOCOL F6, F10, F12, F13).
 
-    idle ──Start──▶ connecting ──first frame──▶ open ──bye, drop, silence, BEHIND──▶ waiting ──Tick──▶ connecting …
+    idle ──Start──▶ connecting ──first frame──▶ open ──bye, drop, silence, LEAVE───▶ waiting ──Tick──▶ connecting …
                                                  ├─ RESYNC: ask in-line (WebSocket), or anew without resume (others)
                                                  └─ long-poll: now and then a stream is tried beside it (`rising`)
 
@@ -36,7 +36,7 @@ from runstate.core.link_values import (
     Tick,
     Transport,
 )
-from runstate.core.replica import Bye, Frame, Hello, Outcome, Snapshot, Transition, Trouble, begin, receive
+from runstate.core.replica import Bye, Frame, Hello, Outcome, Snapshot, Transition, Trouble, Unreadable, begin, receive
 
 __all__ = [
     "Action", "Connect", "Disconnect", "Dropped", "Event", "Link", "LinkState", "Phase", "Received", "Resync", "Retry",
@@ -121,7 +121,7 @@ def _received(link: Link, frame: Frame, now_ms: int, random: float) -> tuple[Lin
             link = replace(link, source_age_ms=frame.source_age_ms, is_quiet=not frame.changes)
         case Snapshot():
             link = replace(link, is_quiet=False)
-    if link.phase == "connecting":
+    if link.phase == "connecting" and not isinstance(frame, Unreadable):
         proven = link.proven | {link.transport}
         rise_at = now_ms + RISE_AFTER_MS if _better(link) else None
         link = replace(link, phase="open", heard_at=now_ms, trouble=None, proven=proven, rise_at=rise_at, rises=0)
@@ -134,7 +134,7 @@ def _received(link: Link, frame: Frame, now_ms: int, random: float) -> tuple[Lin
             return link, ()
         case Outcome.RESYNC:
             return _ask(link, now_ms, random)
-        case Outcome.BEHIND:
+        case Outcome.LEAVE:
             return _leave(link, now_ms, random)
         case _:
             assert_never(outcome)
@@ -192,6 +192,8 @@ def _try_to_rise(link: Link, now_ms: int) -> tuple[Link, tuple[Action, ...]]:
 def _rise(link: Link, event: Received, now_ms: int, random: float) -> tuple[Link, tuple[Action, ...]]:
     """Go over to the stream that has spoken."""
     assert link.rising is not None, "only a stream that is tried is gone over to"
+    if isinstance(event.frame, Unreadable):
+        return replace(link, rising=None, rise_at=now_ms + RISE_AFTER_MS), _disconnect_rising(link)
     left, rising = Disconnect(link.generation), link.rising
     link = replace(link, generation=rising.generation, transport=rising.transport, rising=None, rise_at=None)
     replica = begin(link.replica, resume=False)

@@ -2,9 +2,10 @@
 
     frame           what the replica does
     ──────────────  ──────────────────────────────────────────────────────────────────────────────────────────
-    hello           of a smaller epoch: BEHIND (F6); of another one: a snapshot is due
-    snapshot        gathers the parts, then swaps the whole store; older than what it shows: BEHIND
+    hello           of a smaller epoch: LEAVE (F6); of another one: a snapshot is due
+    snapshot        gathers the parts, then swaps the whole store; older than what it shows: LEAVE
     transition      begins at our position: swaps the store; ended at or before it: IGNORED; else RESYNC (F2)
+    unreadable      LEAVE: the other parts of the snapshot that it may be of must not pass as the whole
 
 Law: `receive` is the only way in (F11). Nothing that a peer sends raises. A document whose digest is not that of its
 bytes is refused once; from the second time on it is taken, marked as not verified, until a version verifies (F10).
@@ -107,7 +108,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A frame of a later protocol; it says nothing to us."""
+    """A frame of a later protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Outcome(StrEnum):
     PART = "part"  #: A snapshot is arriving.
     IGNORED = "ignored"  #: Said nothing new.
     RESYNC = "resync"  #: Ask for a snapshot; until it comes, transitions are ignored.
-    BEHIND = "behind"  #: This server is older than what is shown: leave it and try again later.
+    LEAVE = "leave"  #: The server is older than what is shown, or not understood: leave it and try again later.
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def receive(replica: Replica, frame: Frame) -> tuple[Replica, Outcome]:
         case Transition():
             return _follow(replica, frame)
         case Unreadable():
-            return _lost(replica)
+            return begin(replica, resume=False), Outcome.LEAVE
         case Bye() | Trouble() | Unknown():
             return replica, Outcome.IGNORED  # the link's business
 
@@ -195,14 +196,14 @@ def _greet(replica: Replica, epoch: str) -> tuple[Replica, Outcome]:
     if replica.position is None or epoch == replica.position.epoch:
         return replica, Outcome.IGNORED
     if epoch_number(epoch) < epoch_number(replica.position.epoch):
-        return replica, Outcome.BEHIND  # F6: a larger epoch is never replaced by a smaller
+        return replica, Outcome.LEAVE  # F6: a larger epoch is never replaced by a smaller
     return begin(replica, resume=False), Outcome.IGNORED
 
 
 def _gather(replica: Replica, frame: Snapshot) -> tuple[Replica, Outcome]:
     if replica.position is not None:
         if _is_before(frame.position, replica.position):
-            return begin(replica, resume=False), Outcome.BEHIND
+            return begin(replica, resume=False), Outcome.LEAVE
         if frame.position == replica.position and not replica.expecting:
             return replica, Outcome.IGNORED
     parts = (replica.parts if frame.position == replica.parts_position else ()) + frame.changes

@@ -18,7 +18,19 @@ from runstate.core.link import Link
 from runstate.core.patch import apply
 from runstate.core.position import Position
 from runstate.core.reader import Reader
-from runstate.core.replica import Change, Delta, Entry, Frame, Full, Hello, Replica, Snapshot, Transition
+from runstate.core.replica import (
+    Change,
+    Delta,
+    Entry,
+    Frame,
+    Full,
+    Hello,
+    Replica,
+    Snapshot,
+    Transition,
+    Unknown,
+    Unreadable,
+)
 from runstate.testing.small_world import Log, Rules, Server
 
 
@@ -168,11 +180,14 @@ class SilentCompaction(Rules):
         return False
 
 
-class GarbledSnapshot(Rules):
-    """F1: not a rule that is left out but one that is missing: the parts of a snapshot carry no number."""
+class UnreadablePassesOver(Rules):
+    """F1: what cannot be read passes over, also where it was part of a snapshot, whose other parts then count as the whole."""
 
     breaks = "right"
-    spoils_parts = True
+
+    def hear(self, replica: Replica, frame: Frame) -> tuple[Replica, Frame]:
+        """Take it for a frame of a later protocol."""
+        return replica, Unknown() if isinstance(frame, Unreadable) else frame
 
 
 MUTANTS: tuple[type[Rules], ...] = (
@@ -188,7 +203,7 @@ MUTANTS: tuple[type[Rules], ...] = (
     CommitInPieces,
     CopyKeepsEpoch,
     SilentCompaction,
-    GarbledSnapshot,
+    UnreadablePassesOver,
 )
 
 

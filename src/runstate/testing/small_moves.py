@@ -127,7 +127,7 @@ def _wire_moves(rules: Rules, state: State) -> Iterator[Move]:
                 yield f"{kind} is bent on the way", _hear(rules, lied, state.link.generation, bent)
             if "double" in rules.lies:
                 yield f"{kind} arrives twice", _hear(rules, twice, state.link.generation, first)
-            if kind != "snapshot" or rules.spoils_parts:
+            if "garble" in rules.lies:
                 yield f"{kind} is garbled", _hear(rules, lied, state.link.generation, b"{")
     elif wire.ended:
         yield "the connection ends", _act(replace(state, wire=None), Dropped(state.link.generation))

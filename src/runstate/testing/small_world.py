@@ -154,7 +154,6 @@ class Rules:
     registers_at_once = True  #: Snapshot and registration are one step (F1).
     breaks = ""  #: The promise that does not hold without the rule.
     asks = False  #: GETs are sent; where their answers change nothing there is nothing to see.
-    spoils_parts = False  #: Snapshots may be garbled too; their parts carry no number, so a client cannot notice.
 
     def hear(self, replica: Replica, frame: Frame) -> tuple[Replica, Frame]:
         """Return what the client judges when a frame arrives."""

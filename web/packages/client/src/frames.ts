@@ -2,7 +2,7 @@
  * The border where a server's text becomes frames (PROTOCOL §4): parsed once, here, into values.
  *
  * Law: nothing that arrives throws. A frame of a type that this version does not know is `unknown` and passes over; one
- * that breaks the protocol is `unreadable`, and the replica asks for a snapshot. Unknown members are ignored.
+ * that breaks the protocol is `unreadable`, and the connection is left. Unknown members are ignored.
  */
 import { canonical, InvalidValue, isArray, isObject } from './canonical.ts'
 import type { Json, JsonObject } from './documents.ts'

@@ -1,7 +1,7 @@
 /**
  * One client's connection: what to do next, and what to tell the person who looks (PROTOCOL F6, F10, F12, F13).
  *
- *     idle ──start──▶ connecting ──first frame──▶ open ──bye, drop, silence, behind──▶ waiting ──tick──▶ connecting …
+ *     idle ──start──▶ connecting ──first frame──▶ open ──bye, drop, silence, leave───▶ waiting ──tick──▶ connecting …
  *                                                  ├─ resync: ask in-line (WebSocket), or anew without resume (others)
  *                                                  └─ long-poll: now and then a stream is tried beside it (`rising`)
  *
@@ -112,7 +112,7 @@ function received(before: Link, frame: Frame, now: Moment): Step {
     case 'snapshot':
       link = { ...link, isQuiet: false }
   }
-  if (link.phase === 'connecting') {
+  if (link.phase === 'connecting' && frame.kind !== 'unreadable') {
     const proven = [...new Set([...link.proven, link.transport])]
     const riseAt = betterThan(link).length > 0 ? now.nowMs + RISE_AFTER_MS : null
     link = { ...link, phase: 'open', heardAt: now.nowMs, trouble: null, proven, riseAt, rises: 0 }
@@ -126,7 +126,7 @@ function received(before: Link, frame: Frame, now: Moment): Step {
       return [link, []]
     case 'resync':
       return ask(link, now)
-    case 'behind':
+    case 'leave':
       return leave(link, now)
   }
 }
@@ -181,6 +181,9 @@ function rise(
   event: LinkEvent & { kind: 'received' },
   now: Moment,
 ): Step {
+  if (event.frame.kind === 'unreadable') {
+    return [{ ...before, rising: null, riseAt: now.nowMs + RISE_AFTER_MS }, disconnectRising(before)]
+  }
   const { replica, ...rest } = { ...before, ...NOT_RISING, generation, transport, askAt: null }
   const begun = { phase: 'connecting', connectedAt: now.nowMs, retryMs: event.retryMs } as const
   const [link, actions] = received({ ...rest, ...begun, replica: begin(replica, false) }, event.frame, now)

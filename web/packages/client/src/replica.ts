@@ -3,10 +3,10 @@
  *
  *     frame        what the replica does
  *     ───────────  ─────────────────────────────────────────────────────────────────────────────────
- *     hello        of a smaller epoch: behind (F6); of another one: a snapshot is due
- *     snapshot     gathers the parts, then swaps the whole store; older than what it shows: behind
+ *     hello        of a smaller epoch: leave (F6); of another one: a snapshot is due
+ *     snapshot     gathers the parts, then swaps the whole store; older than what it shows: leave
  *     transition   begins at our position: swaps the store; ended at or before it: ignored; else resync (F2)
- *     unreadable   resync
+ *     unreadable   leave: it may have been part of a snapshot, whose other parts must not pass as the whole
  *
  * Law: `receive` is the only way in (F11). Nothing that a peer sends throws. A document whose digest is not that of its
  * bytes is refused once; from the second time on it is taken, marked as not verified, until a version verifies (F10).
@@ -28,8 +28,8 @@ export type Outcome =
   | 'ignored'
   /** Ask for a snapshot; until it comes, transitions are ignored. */
   | 'resync'
-  /** This server is older than what is shown: leave it and try again later. */
-  | 'behind'
+  /** The server is older than what is shown, or not understood: leave it and try again later. */
+  | 'leave'
 
 /** One document as it is shown. */
 export interface Entry<Document> {
@@ -105,7 +105,7 @@ export function receive(replica: Replica, frame: Frame): Step {
     case 'transition':
       return follow(replica, frame)
     case 'unreadable':
-      return lost(replica)
+      return [begin(replica, false), 'leave']
     case 'bye':
     case 'problem':
     case 'unknown':
@@ -116,13 +116,13 @@ export function receive(replica: Replica, frame: Frame): Step {
 function greet(replica: Replica, epoch: string): Step {
   if (replica.position === null || epoch === replica.position.epoch) return [replica, 'ignored']
   // F6: a larger epoch is never replaced by a smaller.
-  if ((epochNumber(epoch) ?? 0) < (epochNumber(replica.position.epoch) ?? 0)) return [replica, 'behind']
+  if ((epochNumber(epoch) ?? 0) < (epochNumber(replica.position.epoch) ?? 0)) return [replica, 'leave']
   return [begin(replica, false), 'ignored']
 }
 
 function gather(replica: Replica, frame: Frame & { kind: 'snapshot' }): Step {
   if (replica.position !== null) {
-    if (isBefore(frame.position, replica.position)) return [begin(replica, false), 'behind']
+    if (isBefore(frame.position, replica.position)) return [begin(replica, false), 'leave']
     if (isEqual(frame.position, replica.position) && !replica.expecting) return [replica, 'ignored']
   }
   const earlier = isEqual(frame.position, replica.partsPosition) ? replica.parts : []
