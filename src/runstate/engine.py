@@ -18,6 +18,7 @@ from pathlib import Path
 from runstate.journal.lock import DirectoryLock
 from runstate.journal.sqlite import SqliteJournal
 from runstate.pipeline.definition import Pipeline
+from runstate.pipeline.external import ExternalRuns
 from runstate.pipeline.orchestrator import Orchestrator
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.pipeline.runners.child import ChildRunner
@@ -55,6 +56,7 @@ class Engine:
 
     manager: PipelineStateManager
     orchestrator: Orchestrator
+    external: ExternalRuns
     bus: EventBus
     lock: DirectoryLock
     logs: RunLogs
@@ -111,7 +113,9 @@ async def open_engine(
             manager, pipelines, runners=runners, clock=clock, directory=data / "work", logs=logs, on_line=on_line
         )
         await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved))
+        external = ExternalRuns(manager, clock=clock, logs=logs, on_line=on_line)
+        await stack.enter_async_context(external.running(take_over=fail_unserved))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         keeper = group.create_task(keep_retention(manager, keep or Keep(), clock))
         stack.callback(keeper.cancel)
-        yield Engine(manager, orchestrator, bus, lock, logs, clock, data / "work")
+        yield Engine(manager, orchestrator, external, bus, lock, logs, clock, data / "work")

@@ -59,6 +59,18 @@ class StaleAttempt(CallerError):
     code = "not_allowed"
 
 
+class ReporterRefused(CallerError):
+    """Who reports a run is not who executes it, or reports out of order (PROTOCOL C8); nothing changed."""
+
+    code = "not_allowed"
+
+
+class ExecutedElsewhere(CallerError):
+    """The run's work is done outside this server, which can neither begin nor repeat it (PROTOCOL C8)."""
+
+    code = "not_allowed"
+
+
 class AlreadyRunning(CallerError):
     """The pipeline has an active run (PROTOCOL C4)."""
 

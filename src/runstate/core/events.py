@@ -43,9 +43,9 @@ class WorkerHeard:
 
 @dataclass(frozen=True, slots=True)
 class MetadataChanged:
-    """The stage changed the run's metadata."""
+    """The stage changed the run's metadata, or, without a stage, whoever executes the run elsewhere did."""
 
-    stage: str
+    stage: str | None
     attempt: int
     patch: FrozenJson  #: A merge patch (RFC 7396).
 

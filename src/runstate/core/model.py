@@ -150,6 +150,11 @@ class RunContext(_DocumentValue, frozen=True, kw_only=True):
         )
 
 
+def is_external(context: RunContext) -> bool:
+    """Return whether the run is executed elsewhere (PROTOCOL C8)."""
+    return context.trigger is not None and context.trigger.kind == "external"
+
+
 class PipelineDocument(_DocumentValue, frozen=True, kw_only=True):
     """A pipeline: its stages, schedule and health, and which run is current (PROTOCOL D8)."""
 

@@ -122,7 +122,10 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: C901, PLR0912,
             record = replace(_running(context, stage, attempt), heartbeat_at=now)
             return Run(_with_stage(context, stage, record), ledger)
         case MetadataChanged(stage, attempt, patch):
-            _running(context, stage, attempt)
+            if stage is not None:
+                _running(context, stage, attempt)
+            elif is_terminal(context.state):
+                raise StaleAttempt(f"the run is {context.state}; its metadata do not change any more")
             merged = FrozenJson(_merge(context.metadata.to_dict(), patch.to_dict()), "metadata")
             return Run(replace(context, metadata=merged), ledger)
         case StageSucceeded(stage, attempt, outputs):

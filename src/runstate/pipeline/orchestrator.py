@@ -12,10 +12,10 @@ from pathlib import Path
 
 from runstate.core.canonical import FrozenJson, Json
 from runstate.core.commit import Document
-from runstate.core.errors import InvalidValue, NotFound, StoreUnavailable, TransitionRejected
+from runstate.core.errors import ExecutedElsewhere, InvalidValue, NotFound, StoreUnavailable, TransitionRejected
 from runstate.core.events import StopAsked
 from runstate.core.machine import is_terminal
-from runstate.core.model import Trigger, Worker
+from runstate.core.model import Trigger, Worker, is_external
 from runstate.core.run import new_run
 from runstate.pipeline.decide import not_served, recover
 from runstate.pipeline.definition import Pipeline, check_pipelines
@@ -169,6 +169,7 @@ class Orchestrator:
 
         Raises:
             NotFound: No such run, or its pipeline is not served here.
+            ExecutedElsewhere: It is not this server that executes it (PROTOCOL C8).
             Conflict: `demands` does not hold.
             TransitionRejected: The run is neither failed nor stopped.
             AlreadyRunning: Its pipeline has an active run (PROTOCOL C4).
@@ -177,6 +178,10 @@ class Orchestrator:
         if self._closing:
             raise StoreUnavailable("the server is shutting down; retry the run when it is back")
         kept = await self.manager.find_run(run_id)
+        if is_external(kept.run):
+            raise ExecutedElsewhere(
+                f"run {run_id} was executed elsewhere, so it cannot be retried here; whoever did its work opens a new run"
+            )
         if kept.run.pipeline not in self.pipelines:
             raise NotFound(f"pipeline {kept.run.pipeline} is not served here; it only stands in the store")
         ticket = self.manager.retry_run(kept, by=by, demands=demands)
@@ -263,6 +268,8 @@ class Orchestrator:
     async def _recover(self, *, fail_unserved: bool) -> None:
         """Go on with what was active when the last server went away; its processes are dead before that."""
         for document in self.manager.head.active_runs():
+            if is_external(document.run):
+                continue  # its lease decides
             run_id = document.key.id
             served = document.run.pipeline in self.pipelines
             if not served and not fail_unserved:
@@ -293,7 +300,7 @@ class Orchestrator:
             await self.manager.until(lambda: self.manager.trouble is not None)
             await self.manager.until(lambda: self.manager.trouble is None)
             for document in self.manager.head.active_runs():
-                if document.run.pipeline in self.pipelines:
+                if document.run.pipeline in self.pipelines and not is_external(document.run):
                     self._launch(document.key.id)
                 if document.run.stop_requested is not None:
                     self._ask(document.key.id)

@@ -26,6 +26,7 @@ from runstate.pipeline.orchestrator import Orchestrator
 from runstate.server.access import AccessControl, Policy, Sessions, Token
 from runstate.server.commands import Commands
 from runstate.server.dashboard_files import dashboard_routes
+from runstate.server.external import External
 from runstate.server.files import Files
 from runstate.server.idempotency import IdempotencyKeys
 from runstate.server.logs import Logs
@@ -151,6 +152,7 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
     """Return the routes over an open engine, for whom `policy` lets in."""
     reads = Reads(engine.manager)
     commands = Commands(engine.orchestrator, IdempotencyKeys(engine.manager, engine.clock))
+    external = External(engine.external, commands, engine.manager)
     streams = Streams(engine.manager, engine.bus, engine.clock)
     sessions = Sessions(policy, engine.clock)
     logs = Logs(engine.manager, engine.logs)
@@ -163,12 +165,14 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/pipelines/{name}", reads.pipeline),
         Route("/pipelines/{name}/status", reads.status),
         Route("/pipelines/{name}/start", commands.start, methods=["POST"]),
+        Route("/pipelines/{name}/runs", external.open, methods=["POST"]),
         Route("/runs", reads.runs),
         Route("/runs/{run_id}", reads.run),
         Route("/runs/{run_id}/versions/{version}", reads.version),
         Route("/runs/{run_id}/history", reads.history),
         Route("/runs/{run_id}/stop", commands.stop, methods=["POST"]),
         Route("/runs/{run_id}/retry", commands.retry, methods=["POST"]),
+        Route("/runs/{run_id}/facts", external.report, methods=["POST"]),
         Route("/runs/{run_id}/logs", logs.read),
         Route("/runs/{run_id}/files/{path:path}", files.read),
         Route("/journal/compact", Maintenance(engine.manager, engine.clock).compact, methods=["POST"]),
@@ -200,6 +204,13 @@ def _cross_origin(policy: Policy) -> list[Middleware]:
             allow_origins=sorted(policy.origins),
             allow_methods=["GET", "POST", "PUT"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Repr-Digest", "Runstate-Position", "Preference-Applied", "Retry-After"],
+            expose_headers=[
+                "ETag",
+                "Repr-Digest",
+                "Runstate-Position",
+                "Preference-Applied",
+                "Retry-After",
+                "Runstate-Token",
+            ],
         )
     ]

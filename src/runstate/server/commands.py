@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +23,19 @@ from runstate.state.demands import Demands
 _TAG = re.compile(r'"([^"]*)"')
 
 
+class Taken(NamedTuple):
+    """A document after a command's commit."""
+
+    encoded: bytes
+    digest: str
+    position: str
+
+
+def taken_as(document: Document) -> Taken:
+    """Return what is answered of a document."""
+    return Taken(document.encoded, document.digest, str(document.position))
+
+
 class Commands:
     """The POST routes over one orchestrator."""
 
@@ -32,14 +46,14 @@ class Commands:
         """`POST /api/pipeline/start`, `POST /api/pipelines/{name}/start` (C1, C4)."""
         name = request.path_params.get("name")
         owner = self._manager.head.pipeline(name).key.id
-        body = await _body(request, {"metadata": dict, "stages": list, "override": bool})
+        body = await body_with(request, {"metadata": dict, "stages": list, "override": bool})
 
         async def start(demands: Demands) -> Document:
             return await self._orchestrator.start(
-                owner, metadata=body.get("metadata"), stages=body.get("stages"), by=_who(request), demands=demands
+                owner, metadata=body.get("metadata"), stages=body.get("stages"), by=who(request), demands=demands
             )
 
-        return await self._answer(request, body, start, lambda: self._manager.head.status(owner))
+        return await self.answer(request, body, start, lambda: self._manager.head.status(owner))
 
     async def stop(self, request: Request) -> Response:
         """`POST /api/runs/{run_id}/stop` (C1, C5)."""
@@ -54,28 +68,38 @@ class Commands:
         return await self._stop(request, current.current_run_id)
 
     async def _stop(self, request: Request, run_id: str) -> Response:
-        body = await _body(request, {"reason": str})
+        body = await body_with(request, {"reason": str})
 
         async def stop(demands: Demands) -> Document:
-            return await self._orchestrator.stop(run_id, reason=body.get("reason"), by=_who(request), demands=demands)
+            return await self._orchestrator.stop(run_id, reason=body.get("reason"), by=who(request), demands=demands)
 
-        return await self._answer(request, body, stop, lambda: self._manager.head.run(run_id))
+        return await self.answer(request, body, stop, lambda: self._manager.head.run(run_id))
 
     async def retry(self, request: Request) -> Response:
         """`POST /api/runs/{run_id}/retry` (C1, C6)."""
         run_id = request.path_params["run_id"]
         kept = await self._manager.find_run(run_id)
-        body = await _body(request, {})
+        body = await body_with(request, {})
 
         async def retry(demands: Demands) -> Document:
-            return await self._orchestrator.retry(run_id, by=_who(request), demands=demands)
+            return await self._orchestrator.retry(run_id, by=who(request), demands=demands)
 
-        return await self._answer(request, body, retry, lambda: self._manager.head.run(run_id) or kept)
+        return await self.answer(request, body, retry, lambda: self._manager.head.run(run_id) or kept)
 
-    async def _answer(
+    async def answer(
         self, request: Request, body: dict[str, Json], command: Command, current: Callable[[], Document | None]
     ) -> Response:
         """Run a command and answer with the document after its commit, or show why not."""
+        return accepted(await self.taken(request, body, command, current))
+
+    async def taken(
+        self, request: Request, body: dict[str, Json], command: Command, current: Callable[[], Document | None]
+    ) -> Taken:
+        """Run a command, at most once per key, and return the document after its commit.
+
+        Args:
+            current: Finds what is shown where the document has moved on (C2).
+        """
         try:
             document, kept = await self._keys.run(request, body, _demands(request), command)
         except AlreadyRunning as refusal:
@@ -89,9 +113,9 @@ class Commands:
             there = current()
             raise Problem(refusal.code, str(refusal), document=there.encoded if there else None) from refusal
         if kept is not None:
-            return _accepted(bytes(kept.document), kept.digest, kept.position)
+            return Taken(bytes(kept.document), kept.digest, kept.position)
         assert document is not None, "a command that was run has its document"
-        return _accepted(document.encoded, document.digest, str(document.position))
+        return taken_as(document)
 
     async def _shown(self, condition: Callable[[], bool]) -> None:
         """Wait until what refused the command is durable: nothing else may be shown (V5)."""
@@ -100,15 +124,16 @@ class Commands:
             raise Problem("unavailable", f"the journal refuses writes: {self._manager.trouble}")
 
 
-def _accepted(encoded: bytes, digest: str, position: str) -> Response:
-    proof = base64.b64encode(bytes.fromhex(digest.removeprefix("sha-256:"))).decode()
+def accepted(taken: Taken, status: int = 202) -> Response:
+    """Return the answer to a command that was taken (PROTOCOL C1)."""
+    proof = base64.b64encode(bytes.fromhex(taken.digest.removeprefix("sha-256:"))).decode()
     headers = {
-        "ETag": f'"{position}"',
+        "ETag": f'"{taken.position}"',
         "Repr-Digest": f"sha-256=:{proof}:",
-        "Runstate-Position": position,
+        "Runstate-Position": taken.position,
         "Cache-Control": "no-store",
     }
-    return Response(encoded, 202, headers, "application/json")
+    return Response(taken.encoded, status, headers, "application/json")
 
 
 def _demands(request: Request) -> Demands:
@@ -120,10 +145,12 @@ def _demands(request: Request) -> Demands:
     return Demands(frozenset(_TAG.findall(",".join(strong))))
 
 
-def _who(request: Request) -> str | None:
+def who(request: Request) -> str | None:
+    """Return the name of the token that came with a request; None where nobody needs one."""
     return getattr(request.scope.get("runstate.token"), "name", None)
 
 
-async def _body(request: Request, members: dict[str, type | tuple[type, ...]]) -> dict[str, Json]:
+async def body_with(request: Request, members: dict[str, type | tuple[type, ...]]) -> dict[str, Json]:
+    """Return the body of a command, which takes no query; raises what `body_of` raises."""
     query_of(request)
     return await body_of(request, members)

@@ -5,6 +5,8 @@
 Commits get their revision and version at once, on the pending documents. Readers see only the durable head, which is
 swapped and published without an `await` in between (PROTOCOL V5). After a failed write the pending documents are dropped
 and the store is reopened and replayed; the same handle is never tried again.
+
+Longer than others: the only writer stands in one file.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ from runstate.core.model import (
     PipelineDocument,
     RunContext,
     Value,
+    is_external,
     reserve_bytes,
 )
 from runstate.core.position import Position
+from runstate.core.reports import Reporter
 from runstate.core.run import Run, reserve_of, step, with_short_texts
 from runstate.ports import Clock, Compaction, Journal, Opened, Retention
 from runstate.state.bus import EventBus
@@ -61,6 +65,7 @@ class PipelineStateManager:
         self.head = Head(opened)  #: What readers see.
         self.server_id = secrets.token_hex(4)  #: Names this server in `hello`; every start is another server.
         self._clock = clock
+        self._served = frozenset[str]()  # pipelines whose documents follow a definition
         self._durability = Durability(journal, self, make_writer=make_writer)
         self.recall(opened)
 
@@ -152,18 +157,22 @@ class PipelineStateManager:
     def serve(self, stage_orders: Mapping[str, Sequence[str]]) -> Ticket | None:
         """Make the pipelines' documents say what is defined; the first becomes the default. None: nothing changed."""
         self.head.default = next(iter(stage_orders), None)
+        self._served = frozenset(stage_orders)
         changed: list[Value] = []
         for name, stages in stage_orders.items():
             old = self._pending_document(Key("pipeline", name))
             if old is None:
-                fresh = PipelineDocument(epoch="", pipeline=name, version=0, updated_at=None, stage_order=tuple(stages))
-                changed.append(fresh)
+                changed.append(_fresh_pipeline(name, stages))
             elif old.pipeline.stage_order != tuple(stages):
                 changed.append(replace(old.pipeline, stage_order=tuple(stages)))
         return self._commit(changed, cause={"event": "pipelines_defined", "by": None}) if changed else None
 
-    def create_run(self, run: Run, *, by: str | None, demands: Demands = NO_DEMANDS) -> Ticket:
+    def create_run(
+        self, run: Run, *, by: str | None, demands: Demands = NO_DEMANDS, notes: tuple[Note, ...] = ()
+    ) -> Ticket:
         """Commit version 1 of a run and make it its pipeline's current one, in one commit (PROTOCOL D8).
+
+        A run that is executed elsewhere brings its pipeline with it, if that is new (PROTOCOL C8).
 
         Raises:
             Conflict: `demands` expects another version of the pipeline or its current run; nothing changes.
@@ -174,16 +183,22 @@ class PipelineStateManager:
         """
         context = run.context
         owner = self._pending_document(Key("pipeline", context.pipeline))
-        if owner is None:
+        if owner is not None:
+            value = owner.pipeline
+        elif is_external(context):
+            value = _fresh_pipeline(context.pipeline, context.stage_order)
+        else:
             raise NotFound(f"there is no pipeline {context.pipeline}; GET /api/pipelines lists those that are")
-        current = self._current_run(owner)
+        current = None if owner is None else self._current_run(owner)
         demands.check(f"pipeline {context.pipeline}", owner, current)
         if current is not None and not is_terminal(current.run.state):
             raise AlreadyRunning(context.pipeline, current.key.id)
-        moved = replace(owner.pipeline, current_run_id=context.run_id)
+        moved = replace(value, current_run_id=context.run_id)
+        if is_external(context) and context.pipeline not in self._served:
+            moved = replace(moved, stage_order=context.stage_order)
         reserve = reserve_bytes(len(context.stage_order))
         cause = {"event": "run_created", "by": by}
-        return self._commit([context, moved], cause=cause, reserve=reserve, answer=demands.answer)
+        return self._commit([context, moved], cause=cause, notes=notes, reserve=reserve, answer=demands.answer)
 
     def retry_run(self, kept: Document, *, by: str | None, demands: Demands = NO_DEMANDS) -> Ticket:
         """Commit that a run goes on from the stage that did not finish, and make it its pipeline's current one.
@@ -216,6 +231,11 @@ class PipelineStateManager:
         return self._enqueue(Append(None, (note,)))
 
     @property
+    def reporters(self) -> Mapping[str, Reporter]:
+        """Who executes runs elsewhere, by run, as decided (PROTOCOL C8)."""
+        return self._notes.reporters
+
+    @property
     def answers(self) -> Mapping[str, bytes]:
         """The kept answers of commands by id, as decided; each is durable once its commit is (PROTOCOL C3)."""
         return self._notes.answers
@@ -233,18 +253,40 @@ class PipelineStateManager:
             InvalidValue: A value may not stand in a document, or it would be too large; nothing changes.
             StoreUnavailable: The journal refuses writes now.
         """
-        old = self.pending_run(run_id)
-        demands.check(f"run {run_id}", self._pending_document(Key("run", run_id)))
-        new = step(old, event, now_ms=self._clock.now_ms())
-        over = is_terminal(new.context.state)
-        notes: tuple[Note, ...] = ()
-        if over or new.ledger != old.ledger:
-            notes = (ledger_note(run_id, None if over else new.ledger),)
-        if new.context is old.context:
-            return self._enqueue(Append(None, notes)) if notes else None
         details = {name: getattr(event, name) for name in ("stage", "attempt") if hasattr(event, name)}
         cause = {"event": word_of(event), "by": by} | details
-        reserve = reserve_of(event, len(new.context.stage_order))
+        return self._fold(run_id, (event,), cause=cause, demands=demands)
+
+    def apply_all(
+        self, run_id: str, events: Sequence[Event], *, by: str | None = None, notes: tuple[Note, ...] = ()
+    ) -> Ticket | None:
+        """Commit what `events`, oldest first, make of a run: all or none, in one commit (PROTOCOL C8).
+
+        Its cause names them all, since between them the run may have been in states that no version shows. Raises what
+        `apply` raises. None: there was neither anything to change nor to note.
+        """
+        cause = {"event": "facts_reported", "by": by, "facts": [word_of(event) for event in events]}
+        return self._fold(run_id, events, cause=cause, notes=notes)
+
+    def _fold(
+        self,
+        run_id: str,
+        events: Sequence[Event],
+        *,
+        cause: Mapping[str, Any],
+        demands: Demands = NO_DEMANDS,
+        notes: tuple[Note, ...] = (),
+    ) -> Ticket | None:
+        old = new = self.pending_run(run_id)
+        demands.check(f"run {run_id}", self._pending_document(Key("run", run_id)))
+        for event in events:
+            new = step(new, event, now_ms=self._clock.now_ms())
+        over = is_terminal(new.context.state)
+        if over or new.ledger != old.ledger:
+            notes = (*notes, ledger_note(run_id, None if over else new.ledger))
+        if new.context is old.context:
+            return self._enqueue(Append(None, notes)) if notes else None
+        reserve = max(reserve_of(event, len(new.context.stage_order)) for event in events)
         try:
             return self._commit([new.context], cause=cause, notes=notes, reserve=reserve, answer=demands.answer)
         except InvalidValue:
@@ -317,3 +359,7 @@ class PipelineStateManager:
         self._pending: dict[Key, Document] = {}
         self._pending_revision = opened.revision
         self._notes = Notes(opened.notes)
+
+
+def _fresh_pipeline(name: str, stages: Sequence[str]) -> PipelineDocument:
+    return PipelineDocument(epoch="", pipeline=name, version=0, updated_at=None, stage_order=tuple(stages))

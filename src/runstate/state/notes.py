@@ -1,15 +1,19 @@
-"""What is journalled beside the documents and never shown: runs' ledgers and commands' answers, as decided so far."""
+"""What is journalled beside the documents and never shown, as decided so far: runs' ledgers, commands' answers, reporters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from runstate.core.commit import Note
 from runstate.core.model import Ledger, decode_ledger, encode_ledger
+from runstate.core.reports import Reporter
 
 LEDGER: Final = "ledger"
 ANSWER: Final = "answer"
+REPORTER: Final = "reporter"
 
 
 class Notes:
@@ -18,6 +22,7 @@ class Notes:
     def __init__(self, notes: Iterable[Note]) -> None:
         self._ledgers: dict[str, Ledger] = {}
         self.answers: dict[str, bytes] = {}  #: By the name of an idempotency key (PROTOCOL C3).
+        self.reporters: dict[str, Reporter] = {}  #: By run (PROTOCOL C8).
         for note in notes:
             self.take(note)
 
@@ -31,6 +36,10 @@ class Notes:
             self.answers.pop(note.id, None)
             if note.value is not None:
                 self.answers[note.id] = note.value
+        elif note.kind == REPORTER:
+            self.reporters.pop(note.id, None)
+            if note.value is not None:
+                self.reporters[note.id] = msgspec.json.decode(note.value, type=Reporter)
 
     def ledger(self, run_id: str) -> Ledger:
         """Return a run's ledger."""
@@ -40,3 +49,8 @@ class Notes:
 def ledger_note(run_id: str, ledger: Ledger | None) -> Note:
     """Return the note of a run's ledger; None lets go of it."""
     return Note(LEDGER, run_id, None if ledger is None else encode_ledger(ledger))
+
+
+def reporter_note(run_id: str, reporter: Reporter | None) -> Note:
+    """Return the note of who executes a run elsewhere; None lets go of it."""
+    return Note(REPORTER, run_id, None if reporter is None else msgspec.json.encode(reporter))
