@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runstate.journal.lock import DirectoryLock
 from runstate.journal.sqlite import SqliteJournal
+from runstate.pipeline.attempt import LEASE_S
 from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.external import ExternalRuns
 from runstate.pipeline.orchestrator import Orchestrator
@@ -28,6 +29,8 @@ from runstate.ports import Clock, StageRunner
 from runstate.state.bus import EventBus
 from runstate.state.manager import PipelineStateManager
 from runstate.state.retention import Keep, keep_retention
+
+BEATS = 3  # of a quiet worker within its lease
 
 
 class SystemClock:
@@ -78,6 +81,7 @@ async def open_engine(
     on_line: Callable[[Line], None] | None = None,
     fail_unserved: bool = True,
     keep: Keep | None = None,
+    lease_s: float = LEASE_S,
 ) -> AsyncIterator[Engine]:
     """Open `data`, recover what was under way, and run until the block ends.
 
@@ -86,6 +90,7 @@ async def open_engine(
         data: The data directory; made if need be.
         on_line: Called with each log line of a stage.
         keep: What history keeps; None: everything.
+        lease_s: Seconds of silence within which a stage's process is ended as `lost` (PROTOCOL D9).
         fail_unserved: End active runs of pipelines that are not among these, instead of leaving them alone.
 
     Raises:
@@ -107,10 +112,17 @@ async def open_engine(
         stack.callback(logs.close)
         runners = StageRunners(
             await stack.enter_async_context(AsyncTaskRunner(pipelines)),
-            await stack.enter_async_context(ChildRunner(pipelines)),
+            await stack.enter_async_context(ChildRunner(pipelines, heartbeat_s=lease_s / BEATS)),
         )
         orchestrator = Orchestrator(
-            manager, pipelines, runners=runners, clock=clock, directory=data / "work", logs=logs, on_line=on_line
+            manager,
+            pipelines,
+            runners=runners,
+            clock=clock,
+            directory=data / "work",
+            logs=logs,
+            on_line=on_line,
+            lease_s=lease_s,
         )
         await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved))
         external = ExternalRuns(manager, clock=clock, logs=logs, on_line=on_line)

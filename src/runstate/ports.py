@@ -188,6 +188,10 @@ class Attempt(Protocol):
     def worker(self) -> Worker | None:
         """The process to journal before `go`; None where the server itself executes the stage."""
 
+    @property
+    def has_heartbeat(self) -> bool:
+        """Whether it reports heartbeats in silence, more than two in a lease, so that longer silence is its end."""
+
     def go(self) -> None:
         """Begin the stage's work; call once."""
 

@@ -15,6 +15,7 @@ from runstate.core.errors import InvalidValue, StaleAttempt, StoreUnavailable
 from runstate.core.events import MetadataChanged, ProgressReported, WorkerHeard, WorkerKnown
 from runstate.core.facts import Fact, Failed, HeartbeatHeard, LineLogged, MetadataPatched, Outcome, ProgressMade
 from runstate.core.model import Progress
+from runstate.core.times import format_time
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.pipeline.stage import Stage
 from runstate.ports import Attempt, Clock
@@ -24,6 +25,8 @@ from runstate.state.manager import PipelineStateManager
 log = logging.getLogger("runstate.pipeline")
 
 MAX_BACKLOG = 256  # commits under way before whoever reports has to wait
+LEASE_S = 30.0  # of silence, before a worker that has a heartbeat is taken for one that hangs
+LOOKS = 6  # within a lease: silence is counted in looks, so a loop that was held up for long has looked once
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +56,33 @@ class FactReporter:
         self._is_closing = is_closing
         self._run_id, self._stage, self._attempt = run_id, stage, attempt
         self._last: tuple[ProgressMade, Ticket] | None = None
+        self._was_heard = False  #: Since the last look.
+        self._taking = 0  #: Facts that are being taken now, which may wait for the journal.
+        self.heard_ms = clock.now_ms()  #: When the worker was last heard, wall time.
         self.refused: Failed | None = (
             None  #: Set when a fact cannot stand in the document; the attempt has failed then.
         )
 
     async def __call__(self, fact: Fact) -> None:
         """Take a fact; returns when the next may come, which is the back-pressure."""
+        self._was_heard, self.heard_ms = True, self._clock.now_ms()
+        self._taking += 1
         try:
             await self._take(fact)
         except StaleAttempt as refusal:
             log.warning("run %s: %s", self._run_id, refusal, extra={"event": "fact_refused", "run": self._run_id})
         except InvalidValue as refusal:
             self.refused = self.refused or Failed(f"InvalidValue: {refusal}", "bad_output")
+        finally:
+            self._taking -= 1
+
+    async def silence(self, lease_s: float) -> None:
+        """Return once nothing was heard for so long that the lease is about to run out."""
+        silent = 0
+        while silent < LOOKS - 1:
+            self._was_heard = False
+            await asyncio.sleep(lease_s / LOOKS)
+            silent = 0 if self._was_heard or self._taking else silent + 1
 
     async def _take(self, fact: Fact) -> None:
         match fact:
@@ -133,11 +151,13 @@ async def see_through(
     manager: PipelineStateManager,
     reporter: FactReporter,
     asked: asyncio.Event,
+    lease_s: float = LEASE_S,
 ) -> Ended:
     """Begin the prepared `work` and return how it ended, once it is dead.
 
     Args:
         asked: Set when the attempt shall end: it is told, and killed after the stage's grace period.
+        lease_s: Seconds of silence within which a worker that has a heartbeat is killed as `lost`.
 
     Raises:
         StoreUnavailable: The worker could not be journalled; nothing of the stage ran and the worker is dead.
@@ -156,14 +176,23 @@ async def see_through(
     async with asyncio.TaskGroup() as group:
         ended = group.create_task(work.wait())
         told = group.create_task(asked.wait())
-        await asyncio.wait({ended, told}, timeout=stage.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        silence = group.create_task(reporter.silence(lease_s) if work.has_heartbeat else asyncio.Event().wait())
+        await asyncio.wait({ended, told, silence}, timeout=stage.timeout_s, return_when=asyncio.FIRST_COMPLETED)
         why: Literal["itself", "timeout", "asked"] = "itself" if ended.done() else "asked" if told.done() else "timeout"
+        is_lost = not ended.done() and not told.done() and silence.done()
         told.cancel()
-        if not ended.done():
+        silence.cancel()
+        if is_lost:
+            work.kill()  # who is not heard does not listen
+        elif not ended.done():
             work.stop()
             await asyncio.wait({ended}, timeout=stage.grace_s)
             if not ended.done():
                 work.kill()
         outcome = await ended
     await reporter.settle()
+    if is_lost:
+        heard = format_time(reporter.heard_ms)
+        error = f"Lost: the worker gave no sign of life within its lease of {lease_s:g} s; last heard {heard}"
+        return Ended("itself", Failed(error, "lost"))
     return Ended(why, reporter.refused or outcome)

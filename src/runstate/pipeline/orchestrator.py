@@ -17,6 +17,7 @@ from runstate.core.events import StopAsked
 from runstate.core.machine import is_terminal
 from runstate.core.model import Trigger, Worker, is_external
 from runstate.core.run import new_run
+from runstate.pipeline.attempt import LEASE_S
 from runstate.pipeline.decide import not_served, recover
 from runstate.pipeline.definition import Pipeline, check_pipelines
 from runstate.pipeline.drive import Drive, Runners, Surroundings
@@ -46,12 +47,14 @@ class Orchestrator:
         directory: Path,
         logs: RunLogs,
         on_line: Callable[[Line], None] | None = None,
+        lease_s: float = LEASE_S,
     ) -> None:
         """Make an orchestrator; `async with orchestrator.running()` recovers what was under way and goes on.
 
         Args:
             directory: Where the runs' own folders are made.
             on_line: Called with each log line, in the loop's thread.
+            lease_s: Seconds of silence within which a worker that has a heartbeat is ended as `lost`.
 
         Raises:
             DefinitionError: A pipeline has no stage, or two have one name.
@@ -59,7 +62,7 @@ class Orchestrator:
         check_pipelines(pipelines)
         self.manager = manager
         self.pipelines: Mapping[str, Pipeline] = {pipeline.name: pipeline for pipeline in pipelines}
-        self._around = Surroundings(manager, self.pipelines, runners, clock, directory, logs, on_line)
+        self._around = Surroundings(manager, self.pipelines, runners, clock, directory, logs, on_line, lease_s)
         self._clock = clock
         self._drives: dict[str, Drive] = {}
         self._closing = False

@@ -22,6 +22,7 @@ class ScriptedAttempt:
     report: Report
     script: Callable[[ScriptedAttempt], Awaitable[Outcome]]
     worker: Worker | None = None
+    has_heartbeat: bool = False
     began: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     killed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,9 +80,13 @@ async def obey(attempt: ScriptedAttempt) -> Outcome:
 class ScriptedRunner:
     """A `runstate.ports.StageRunner`, and the one for every stage."""
 
-    def __init__(self, scripts: dict[str, list[Script]] | None = None) -> None:
-        """Take scripts by stage, one per attempt; a stage without any left succeeds at once."""
-        self._scripts = scripts or {}
+    def __init__(self, scripts: dict[str, list[Script]] | None = None, *, has_heartbeat: bool = False) -> None:
+        """Take scripts by stage, one per attempt; a stage without any left succeeds at once.
+
+        Args:
+            has_heartbeat: Whether the scripts report heartbeats, so that their silence is judged.
+        """
+        self._scripts, self._has_heartbeat = scripts or {}, has_heartbeat
         self.attempts: list[ScriptedAttempt] = []  #: Every attempt that was prepared, in order.
 
     def runner_of(self, _: Stage) -> ScriptedRunner:
@@ -94,7 +99,9 @@ class ScriptedRunner:
             "two attempts alive"
         )
         scripts = self._scripts.get(task.stage, [])
-        attempt = ScriptedAttempt(task, report, scripts.pop(0) if scripts else succeed)
+        attempt = ScriptedAttempt(
+            task, report, scripts.pop(0) if scripts else succeed, has_heartbeat=self._has_heartbeat
+        )
         self.attempts.append(attempt)
         return attempt
 

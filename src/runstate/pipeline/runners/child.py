@@ -163,6 +163,11 @@ class ChildAttempt:
         """The process that executes the stage."""
         return self._worker
 
+    @property
+    def has_heartbeat(self) -> bool:
+        """True: a thread of the worker speaks while the stage is silent."""
+        return True
+
     def begin(self, group: asyncio.TaskGroup) -> None:
         """Watch over the worker from now on; `group` owns the task."""
         self._whole = group.create_task(self._watch())

@@ -124,6 +124,11 @@ class TaskAttempt:
         """None: the server itself executes the stage."""
         return None
 
+    @property
+    def has_heartbeat(self) -> bool:
+        """False: it lives in the loop that would listen, and dies with it."""
+        return False
+
     def go(self) -> None:
         """Begin the stage's work."""
         if not self._decided.is_set():
