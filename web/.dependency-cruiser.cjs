@@ -4,7 +4,7 @@
  * The client's core is pure: no transport, no DOM, no Node. (Imports are kept out by this, globals by biome.)
  */
 // Whoever touches the world; every other file of the client is core. biome.json has the same list.
-const SHELL_NAMES = '(?:index|client|clock|http|transports)\\.ts$'
+const SHELL_NAMES = '(?:index|client|clock|http|reads|transports)\\.ts$'
 const CLIENT_SHELL = `^packages/client/src/${SHELL_NAMES}`
 
 module.exports = {

@@ -5,8 +5,11 @@
  * else here decides anything.
  */
 import { type Clock, systemClock, type Timer } from './clock.ts'
+import type { PipelineDocument, RunDocument } from './documents.ts'
 import {
+  type AcknowledgeBody,
   beginSession,
+  type CommandBody,
   type CommandOptions,
   command,
   type Fetch,
@@ -14,12 +17,24 @@ import {
   type Receipt,
   type RunList,
   type RunsQuery,
+  type ScheduleBody,
   type StartBody,
   type StopBody,
 } from './http.ts'
 import { type Action, type Link, type LinkEvent, newLink, step, type Transport, wakeAt } from './link.ts'
 import { formatPosition, isBefore, parsePosition } from './position.ts'
 import { ProblemError } from './problem.ts'
+import {
+  followLog,
+  type HistoryPage,
+  type LogLine,
+  type LogPage,
+  type PageQuery,
+  readHistory,
+  readLog,
+  readRun,
+} from './reads.ts'
+import type { Entry } from './replica.ts'
 import {
   type Connection,
   type Listener,
@@ -58,11 +73,28 @@ export interface Client {
   stop(runId: string, body?: StopBody, options?: CommandOptions): Promise<Receipt>
   /** Go on with a run that failed or was stopped, from the stage that did not finish. */
   retry(runId: string, options?: CommandOptions): Promise<Receipt>
+  /** Change the schedule, or turn it on and off. */
+  schedule(pipeline: string, body: ScheduleBody, options?: CommandOptions): Promise<Receipt<PipelineDocument>>
+  /** Say that somebody has seen to what blocks the pipeline. */
+  acknowledge(pipeline: string, body: AcknowledgeBody, options?: CommandOptions): Promise<Receipt<PipelineDocument>>
   /** Resolves once the view shows what the command did; rejects when the client is closed before. */
   settled(receipt: Receipt): Promise<void>
   /** Trade a token for a session of this browser, and connect at once. */
   login(token: string): Promise<void>
   listRuns(query?: RunsQuery): Promise<RunList>
+  /** One run, as it is or as it was at `version`; for runs that the view does not show. */
+  getRun(runId: string, version?: number): Promise<Entry<RunDocument>>
+  getHistory(runId: string, query?: PageQuery): Promise<HistoryPage>
+  getLog(runId: string, query?: PageQuery): Promise<LogPage>
+  /** Give lines as they are written; resolves when the run is over or `signal` aborts. */
+  followLog(
+    runId: string,
+    follow: {
+      readonly after: number
+      readonly signal: AbortSignal
+      readonly lines: (lines: readonly LogLine[]) => void
+    },
+  ): Promise<void>
   /** End the connection for good; the view stays and is stale. */
   close(): void
 }
@@ -132,8 +164,14 @@ export function connect(options: ConnectOptions = {}): Client {
     return openWebSocket(Socket, url, listener, headers && { headers })
   }
 
-  async function order(path: readonly string[], body: StartBody | StopBody, more?: CommandOptions): Promise<Receipt> {
-    const receipt = await command(wire, new URL(`api/${path.map(encodeURIComponent).join('/')}`, root), body, more)
+  const at = (...path: readonly string[]) => new URL(`api/${path.map(encodeURIComponent).join('/')}`, root)
+
+  async function order<Document>(
+    path: readonly string[],
+    body: CommandBody,
+    more?: Parameters<typeof command>[3],
+  ): Promise<Receipt<Document>> {
+    const receipt = await command<Document>(wire, at(...path), body, more)
     least = later(least, receipt.position)
     return receipt
   }
@@ -167,13 +205,20 @@ export function connect(options: ConnectOptions = {}): Client {
     start: (pipeline, body = {}, options) => order(['pipelines', pipeline, 'start'], body, options),
     stop: (runId, body = {}, options) => order(['runs', runId, 'stop'], body, options),
     retry: (runId, options) => order(['runs', runId, 'retry'], {}, options),
+    schedule: (pipeline, body, options) =>
+      order(['pipelines', pipeline, 'schedule'], body, { ...options, method: 'PUT' }),
+    acknowledge: (pipeline, body, options) => order(['pipelines', pipeline, 'acknowledge'], body, options),
     settled,
     login: async (secret) => {
-      await beginSession(fetch, new URL('api/session', root), secret)
+      await beginSession(fetch, at('session'), secret)
       handle({ kind: 'retry' })
     },
-    listRuns: (query = {}) =>
-      listRuns(fetch, new URL('api/runs', root), least === null ? query : { ...query, min: least }),
+    listRuns: (query = {}) => listRuns(fetch, at('runs'), least === null ? query : { ...query, min: least }),
+    getRun: (id, version) =>
+      readRun(fetch, version === undefined ? at('runs', id) : at('runs', id, 'versions', String(version))),
+    getHistory: (id, query = {}) => readHistory(fetch, at('runs', id, 'history'), query),
+    getLog: (id, query = {}) => readLog(fetch, at('runs', id, 'logs'), query),
+    followLog: (id, follow) => followLog(fetch, at('runs', id, 'logs'), follow),
     close: () => handle({ kind: 'stop' }),
   }
 }

@@ -18,7 +18,24 @@ export type Fetch = (url: string, init?: RequestInit) => Promise<Response>
 export interface StartBody {
   readonly metadata?: Readonly<Record<string, Json>>
   readonly stages?: readonly string[]
+  /** Start although the pipeline's run policy would rather not. */
+  readonly override?: boolean
 }
+
+/** What a person may change of a schedule; what is left out stays. */
+export interface ScheduleBody {
+  readonly cron?: string
+  readonly tz?: string
+  readonly enabled?: boolean
+  readonly missed?: 'skip' | 'run_once'
+  readonly overlap?: 'skip' | 'queue'
+}
+
+export interface AcknowledgeBody {
+  readonly reason: string
+}
+
+export type CommandBody = StartBody | StopBody | ScheduleBody | AcknowledgeBody
 
 export interface StopBody {
   readonly reason?: string
@@ -29,11 +46,11 @@ export interface CommandOptions {
   readonly ifMatch?: string
 }
 
-export interface Receipt {
+export interface Receipt<Document = RunDocument> {
   /** Where the command's commit stands. */
   readonly position: string
-  /** The document after the commit. */
-  readonly document: RunDocument
+  /** The document after the commit: a run's, or the pipeline's whose schedule or health it is about. */
+  readonly document: Document
 }
 
 export interface RunsQuery {
@@ -59,19 +76,19 @@ export interface Wire {
 }
 
 /** Send a command, again if need be, and return its receipt; rejects with ProblemError. */
-export async function command(
+export async function command<Document>(
   wire: Wire,
   url: URL,
-  body: StartBody | StopBody,
-  { ifMatch }: CommandOptions = {},
-): Promise<Receipt> {
+  body: CommandBody,
+  { ifMatch, method = 'POST' }: CommandOptions & { readonly method?: 'POST' | 'PUT' } = {},
+): Promise<Receipt<Document>> {
   const named = { 'content-type': 'application/json', 'idempotency-key': newKey() }
   const headers = ifMatch === undefined ? named : { ...named, 'if-match': `"${ifMatch}"` }
-  const [response, document] = await send(wire, url, { method: 'POST', headers, body: JSON.stringify(body) })
+  const [response, document] = await send(wire, url, { method, headers, body: JSON.stringify(body) })
   const tags = [response.headers.get('etag')?.replace(/^W\//, '').replaceAll('"', '')]
   const position = [...tags, response.headers.get('runstate-position')].find((tag) => tag && parsePosition(tag))
   if (!position) throw bad(response.status, 'the answer to the command names no position')
-  return { position, document: document as unknown as RunDocument } // C1: the body of a 202 is the document
+  return { position, document: document as unknown as Document } // C1: the body of a 202 is the document
 }
 
 async function send({ fetch, clock, random }: Wire, url: URL, init: RequestInit) {
@@ -113,24 +130,36 @@ export async function listRuns(fetch: Fetch, url: URL, query: RunsQuery & { read
   return { position: list.position, runs: list.runs, next } // H7
 }
 
-async function request(fetch: Fetch, url: URL, init: RequestInit): Promise<readonly [Response, JsonObject]> {
+/** Return a JSON object and how it came; rejects with ProblemError. */
+export async function request(fetch: Fetch, url: URL, init: RequestInit): Promise<readonly [Response, JsonObject]> {
   const { response, body } = await answer(fetch, url, init)
-  if (!response.ok) throw new ProblemError(problemOf(body, response.status), { retryAfterMs: retryAfterOf(response) })
+  if (!response.ok) throw refusal(response, body)
   if (!isObject(body)) throw bad(response.status, 'the answer is not a JSON object')
   return [response, body]
 }
 
-async function answer(fetch: Fetch, url: URL, init: RequestInit): Promise<{ response: Response; body: Json }> {
+/** Return what an answer says of why it is none. */
+export function refusal(response: Response, body: Json): ProblemError {
+  return new ProblemError(problemOf(body, response.status), { retryAfterMs: retryAfterOf(response) })
+}
+
+/** Return whatever was answered; `body` is null where it is no JSON. */
+export async function answer(
+  fetch: Fetch,
+  url: URL,
+  init: RequestInit,
+  cache: RequestCache = 'no-store',
+): Promise<{ response: Response; text: string; body: Json }> {
   let response: Response
   let text: string
   try {
-    response = await fetch(url.href, { ...init, cache: 'no-store' })
+    response = await fetch(url.href, { ...init, cache })
     text = await response.text()
   } catch (cause) {
     const detail = `the server at ${url.host} does not answer`
     throw new ProblemError({ status: 0, code: 'unreachable', detail }, { cause })
   }
-  return { response, body: parsed(text) }
+  return { response, text, body: parsed(text) }
 }
 
 /** Return what `Retry-After` asks for in milliseconds; 0 for a date, which no server of ours sends. */
@@ -147,6 +176,7 @@ function parsed(text: string): Json {
   }
 }
 
-function bad(status: number, detail: string): ProblemError {
+/** Return the error of an answer that is none of runstate's. */
+export function bad(status: number, detail: string): ProblemError {
   return new ProblemError({ status, code: 'bad_answer', detail })
 }

@@ -14,10 +14,21 @@ export type {
   Status,
 } from './documents.ts'
 export type { Trouble } from './frames.ts'
-export type { CommandOptions, Fetch, Receipt, RunList, RunsQuery, StartBody, StopBody } from './http.ts'
+export type {
+  AcknowledgeBody,
+  CommandOptions,
+  Fetch,
+  Receipt,
+  RunList,
+  RunsQuery,
+  ScheduleBody,
+  StartBody,
+  StopBody,
+} from './http.ts'
 export type { LinkState, Transport } from './link.ts'
 export { isTerminal, type Phase, phaseOf, stageOf, statusOf } from './machine.ts'
 export { type Problem, ProblemError } from './problem.ts'
+export type { Commit, HistoryPage, LogLine, LogPage, PageQuery, PatchOperation } from './reads.ts'
 export type { Entry } from './replica.ts'
 export type { Socket, SocketClass, SocketOptions } from './transports.ts'
 export { reached, type View, type ViewLink as Link } from './view.ts'

@@ -1,6 +1,6 @@
 /** What an HTTP answer says when it is not the answer that was asked for (PROTOCOL H9, RFC 9457). */
 import { isObject } from './canonical.ts'
-import type { Json, RunDocument } from './documents.ts'
+import type { Json, PipelineDocument, RunDocument } from './documents.ts'
 
 export interface Problem {
   readonly type?: string
@@ -11,7 +11,7 @@ export interface Problem {
   /** The stable word; `unreachable` where no answer came, `bad_answer` where it is none of runstate's. */
   readonly code: string
   /** The current document, where the refusal is about it. */
-  readonly document?: RunDocument
+  readonly document?: RunDocument | PipelineDocument
 }
 
 /** A command or a read that was refused, or that nobody answered. */

@@ -5,8 +5,10 @@ import type { Client, Entry, PipelineDocument, Receipt, RunDocument, View } from
 type StageRecord = RunDocument['stages'][string]
 
 export interface Asked {
-  readonly what: 'start' | 'stop' | 'list'
+  readonly what: 'start' | 'stop' | 'retry' | 'schedule' | 'acknowledge' | 'list' | 'run' | 'history' | 'log'
   readonly subject: string | undefined
+  /** The rest of what was asked: a body, a version, a page. */
+  readonly more?: unknown
   readonly answer: (value: unknown) => void
   readonly refuse: (reason: unknown) => void
 }
@@ -30,9 +32,9 @@ export function fakeClient(): FakeClient {
   }
   const listeners = new Set<() => void>()
   const asked: Asked[] = []
-  const ask = <T>(what: Asked['what'], subject: string | undefined): Promise<T> =>
+  const ask = <T>(what: Asked['what'], subject: string | undefined, more?: unknown): Promise<T> =>
     new Promise<T>((resolve, reject) => {
-      asked.push({ what, subject, answer: resolve as (value: unknown) => void, refuse: reject })
+      asked.push({ what, subject, more, answer: resolve as (value: unknown) => void, refuse: reject })
     })
   const fake = {
     asked,
@@ -51,8 +53,15 @@ export function fakeClient(): FakeClient {
       view = { ...view, ...change }
       for (const listener of [...listeners]) listener()
     },
-    start: (pipeline: string) => ask<Receipt>('start', pipeline),
+    start: (pipeline: string, body?: unknown) => ask<Receipt>('start', pipeline, body),
     stop: (runId: string) => ask<Receipt>('stop', runId),
+    retry: (runId: string) => ask<Receipt>('retry', runId),
+    schedule: (pipeline: string, body: unknown) => ask<Receipt>('schedule', pipeline, body),
+    acknowledge: (pipeline: string, body: unknown) => ask<Receipt>('acknowledge', pipeline, body),
+    getRun: (runId: string, version?: number) => ask('run', runId, version),
+    getHistory: (runId: string, page?: unknown) => ask('history', runId, page),
+    getLog: (runId: string, page?: unknown) => ask('log', runId, page),
+    followLog: () => new Promise<void>(() => {}),
     listRuns: (query?: { readonly pipeline?: string }) => ask('list', query?.pipeline),
     close() {},
   }
