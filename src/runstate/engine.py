@@ -43,7 +43,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class StageRunners:
-    """Async stages run in the loop, plain functions in child processes."""
+    """Async stages run in the loop, plain functions and commands in child processes."""
 
     task: AsyncTaskRunner
     child: ChildRunner

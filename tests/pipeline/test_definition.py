@@ -10,6 +10,7 @@ import pytest
 from runstate import Pipeline, StageContext
 from runstate.core.errors import DefinitionError
 from runstate.pipeline.definition import check_pipeline
+from runstate.pipeline.options import expand
 
 
 def plain(ctx: StageContext) -> None:
@@ -28,7 +29,7 @@ def test_a_stage_is_added_bare_or_called_and_stays_the_function_it_was() -> None
     first, second = pipeline.stages
     assert (first.name, first.is_async, first.retries) == ("coroutine", True, 0)
     assert (second.name, second.is_async, second.retries) == ("second", False, 2)
-    assert (second.place.module, second.place.qualname) == (__name__, "plain")
+    assert (second.work.place.module, second.work.place.qualname) == (__name__, "plain")
     check_pipeline(pipeline)
 
 
@@ -53,6 +54,13 @@ def test_names_are_lower_case_words(name: Any) -> None:
         ({"timeout_s": 0}, "timeout_s is 0; leave it out"),
         ({"grace_s": -1}, "grace_s is -1"),
         ({"on_interrupt": "ignore"}, 'use "resume" or "fail"'),
+        ({"backoff_max_s": math.inf}, "backoff_max_s is inf"),
+        ({"backoff_s": 9, "backoff_max_s": 3}, "backoff_s is 9, more than backoff_max_s 3"),
+        ({"retry_on": []}, "a list of exception types or codes is needed"),
+        ({"retry_on": 7}, "retry_on is 7"),
+        ({"retry_on": ["time-out"]}, "names 'time-out'; it may name exception types .* timeout"),
+        ({"retry_on": ["stopped"]}, "names 'stopped'"),
+        ({"retry_on": [int]}, "names <class 'int'>"),
     ],
 )
 def test_a_wrong_option_is_one_sentence_that_names_the_stage(options: dict[str, Any], complaint: str) -> None:
@@ -106,3 +114,49 @@ def test_options_of_later_releases_are_refused() -> None:
         Pipeline("demo", progress_interval_s=-1)
     with pytest.raises(DefinitionError, match="needs a function"):
         Pipeline("demo").stage("nope")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("merger", ""), "command is ''"),
+        (("merger", 7), "command is 7"),
+        (("merger", "a\0b"), "the text of a shell command is needed"),
+        (("merger", "merge {outdir}"), r"'\{outdir\}', which is no placeholder; there are \{workdir\}, \{run_id\}"),
+        (("merger", "echo ${HOME}"), r"'\{HOME\}', which is no placeholder.* written twice"),
+        (("merger", "echo {}"), "which is no placeholder"),
+        (("merger", "echo }"), "'}', which is no placeholder"),
+        (("Merger", "true"), "stage name 'Merger'"),
+        (("first", "true"), "there is a stage first already"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_that_names_the_line(arguments: tuple[Any, ...], complaint: str) -> None:
+    pipeline = Pipeline("demo")
+    pipeline.command("first", "true")
+    with pytest.raises(DefinitionError, match=rf"test_definition\.py:\d+.*{complaint}"):
+        pipeline.command(*arguments)
+    assert pipeline.stage_order == ("first",)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"retries": -1}, "stage merger of pipeline demo .* retries is -1"),
+        ({"env": ["A=1"]}, "env is "),
+        ({"env": {"A": 1}}, "env sets A to 1"),
+        ({"env": {"A=B": "1"}}, "env has a variable named 'A=B'"),
+        ({"env": {"RUNSTATE_METADATA": "{}"}}, "runstate's own to set"),
+        ({"cwd": ""}, "cwd is ''"),
+    ],
+)
+def test_a_wrong_option_of_a_command_is_refused(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(DefinitionError, match=complaint):
+        Pipeline("demo").command("merger", "true", **options)
+    with pytest.raises(TypeError):
+        Pipeline("demo").command("merger", "true", shell="zsh")
+
+
+def test_placeholders_are_replaced_and_braces_stay() -> None:
+    """Also where a value looks like a placeholder."""
+    values = {"workdir": "{run_id}", "run_id": "7", "attempt": "2"}
+    assert expand("a {workdir}/{attempt} ${{HOME}} }}{{", values) == "a {run_id}/2 ${HOME} }{"

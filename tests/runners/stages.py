@@ -200,3 +200,12 @@ def lists_its_files(ctx):
 def writes_and_dies(ctx):
     print("last words")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+# Children in the group, one in a session of its own, an orphan, and all of them deaf to SIGTERM.
+misfits.command(
+    "command_family_hangs",
+    """exec 9>{workdir}/alive; trap '' TERM
+    sleep 1000 & (sleep 1000 &) ; setsid sleep 1000 &
+    echo ::progress 1; wait""",
+)

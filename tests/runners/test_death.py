@@ -51,6 +51,16 @@ def kill(attempt):
     attempt.kill()
 
 
+@pytest.mark.parametrize("ends", [(kill,), (stop, kill)], ids=["kill", "both"])
+def test_what_a_command_started_dies_when_it_is_ended(alive, tmp_path, ends):
+    """Also what is deaf to SIGTERM, orphaned, or in a session of its own."""
+    outcome = end_of(tmp_path, "command_family_hangs", *ends)
+
+    assert not alive.is_anybody()
+    assert isinstance(outcome, Failed)
+    assert outcome.code in ("stopped", "killed")
+
+
 @pytest.mark.parametrize("ends", [(stop,), (kill,), (stop, kill)], ids=["stop", "kill", "both"])
 def test_what_a_stage_started_dies_when_it_is_ended(alive, tmp_path, ends):
     """Children, grandchildren, daemons with a session of their own: all are dead when `wait` returns."""
@@ -138,7 +148,7 @@ def halt(pid):
         os.sched_yield()
 
 
-@pytest.mark.parametrize("stage", ["ignores", "never_lets_go", "family_hangs"])
+@pytest.mark.parametrize("stage", ["ignores", "never_lets_go", "family_hangs", "command_family_hangs"])
 def test_a_server_that_is_killed_takes_its_stages_along(alive, tmp_path, stage):
     """kill -9 of the server: the fork server and the worker see EOF, and nothing is left."""
     with hosted(tmp_path, stage) as (host, worker, _):
@@ -152,7 +162,7 @@ def test_a_server_that_is_killed_takes_its_stages_along(alive, tmp_path, stage):
     assert not is_alive(worker)
 
 
-@pytest.mark.parametrize("stage", ["never_lets_go", "family_hangs"])
+@pytest.mark.parametrize("stage", ["never_lets_go", "family_hangs", "command_family_hangs"])
 def test_a_survivor_is_killed_at_the_next_start(alive, tmp_path, stage):
     """Where the fork server cannot act either, what is left of the worker is found by its identity."""
     with hosted(tmp_path, stage) as (host, worker, fork_server):
@@ -169,9 +179,10 @@ def test_a_survivor_is_killed_at_the_next_start(alive, tmp_path, stage):
         assert alive.wait_until_dead(0)
 
 
-def test_the_family_of_a_dead_worker_is_killed(alive, tmp_path):
+@pytest.mark.parametrize("stage", ["family_hangs", "command_family_hangs"])
+def test_the_family_of_a_dead_worker_is_killed(alive, tmp_path, stage):
     """Its members, in its group or not, carry its mark, so they are known although their leader is gone."""
-    with hosted(tmp_path, "family_hangs") as (host, worker, fork_server):
+    with hosted(tmp_path, stage) as (host, worker, fork_server):
         halt(host.pid)
         os.kill(fork_server, signal.SIGKILL)
         os.kill(worker.pid, signal.SIGKILL)

@@ -13,7 +13,7 @@ from runstate.cli.words import seconds
 from runstate.core.canonical import Json
 from runstate.core.errors import DefinitionError
 from runstate.pipeline.definition import Pipeline
-from runstate.pipeline.stage import Stage
+from runstate.pipeline.stage import AsyncFunction, Command, PlainFunction, Stage
 
 
 def check(targets: Targets, as_json: AsJson = False) -> int:
@@ -66,7 +66,16 @@ def _pipeline_json(pipeline: Pipeline) -> Json:
 
 
 def _kind(stage: Stage) -> str:
-    return "async" if stage.is_async else "process"
+    match stage.work:
+        case AsyncFunction():
+            return "async"
+        case PlainFunction():
+            return "process"
+        case Command():
+            return "command"
+
+
+KINDS = {"async": "async task", "process": "child process", "command": "shell command"}
 
 
 def _print(pipelines: Sequence[Pipeline]) -> None:
@@ -83,7 +92,7 @@ def _print(pipelines: Sequence[Pipeline]) -> None:
         for stage in pipeline.stages:
             limit = "none" if stage.timeout_s is None else seconds(stage.timeout_s)
             retries = f"{stage.retries}, after {stage.backoff_s:g} s" if stage.retries else "none"
-            kind = "async task" if stage.is_async else "child process"
+            kind = KINDS[_kind(stage)]
             again = "runs again" if stage.on_interrupt == "resume" else "the run fails"
             rows.add_row(f"  {stage.name}", kind, retries, limit, seconds(stage.grace_s), again)
         parts.append(rows)

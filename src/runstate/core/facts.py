@@ -6,7 +6,7 @@ tell them apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runstate.core.canonical import FrozenJson
 from runstate.core.model import Progress
@@ -59,6 +59,8 @@ class Failed:
     error: str  #: `TypeName: message`.
     code: str
     final: bool = False  #: No retry can help (`Fatal`).
+    #: The names of the exception's classes, nearest first: what `retry_on` is held against. Evidence, no part of the end.
+    kinds: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

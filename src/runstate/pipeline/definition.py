@@ -6,20 +6,17 @@ A plain function runs in a child process, which imports it by module and name, s
 from __future__ import annotations
 
 import inspect
-import math
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 from runstate.core.errors import DefinitionError
-from runstate.pipeline.stage import Place, Stage, StageFunction
+from runstate.pipeline.options import check_command, check_limit, check_name, check_options, check_seconds
+from runstate.pipeline.stage import AsyncFunction, Command, Place, PlainFunction, Stage, StageFunction
 
 FunctionT = TypeVar("FunctionT", bound=StageFunction)
-
-NAME = re.compile(r"[a-z][a-z0-9_]*")
-MAX_NAME_LENGTH = 64
+RetryOn = Sequence[type[BaseException] | str] | type[BaseException] | str | None
 
 
 class Pipeline:
@@ -36,7 +33,13 @@ class Pipeline:
     """
 
     def __init__(
-        self, name: str, *, progress_interval_s: float = 0.1, run_policy: Literal["always"] = "always"
+        self,
+        name: str,
+        *,
+        progress_interval_s: float = 0.1,
+        run_policy: Literal["always"] = "always",
+        timeout_s: float | None = None,
+        place: str | None = None,
     ) -> None:
         """Make an empty pipeline.
 
@@ -44,19 +47,23 @@ class Pipeline:
             name: Lower-case letters, digits and underscores, at most 64.
             progress_interval_s: Seconds between two commits of one stage's progress; 0 commits every call.
             run_policy: When runs may start; `"always"` is the only policy so far.
+            timeout_s: Seconds after which a run is ended with code `timeout`, counted from its start or its last `retry`
+                command; None: never.
+            place: Where the definition stands, for messages; None: the line that calls this.
 
         Raises:
             DefinitionError: An argument is not as described.
         """
-        place = _caller()
-        _check_name("pipeline", name, place)
-        _check_seconds("progress_interval_s", progress_interval_s, f"pipeline {name} ({place})")
+        place = place or _caller()
+        check_name("pipeline", name, place)
+        check_seconds("progress_interval_s", progress_interval_s, f"pipeline {name} ({place})")
         if run_policy != "always":
             raise DefinitionError(
                 f'pipeline {name} ({place}): run_policy {run_policy!r} is not supported yet; use "always"'
             )
         self.name = name
         self.progress_interval_s = float(progress_interval_s)
+        self.timeout_s = check_limit("timeout_s", timeout_s, f"pipeline {name} ({place})")
         self.place = place  #: `file:line` of the definition.
         self._stages: dict[str, Stage] = {}
 
@@ -78,7 +85,9 @@ class Pipeline:
         *,
         name: str | None = None,
         retries: int = 0,
+        retry_on: RetryOn = None,
         backoff_s: float = 1.0,
+        backoff_max_s: float = 300.0,
         timeout_s: float | None = None,
         grace_s: float = 10.0,
         on_interrupt: Literal["resume", "fail"] = "resume",
@@ -89,7 +98,9 @@ class Pipeline:
         *,
         name: str | None = None,
         retries: int = 0,
+        retry_on: RetryOn = None,
         backoff_s: float = 1.0,
+        backoff_max_s: float = 300.0,
         timeout_s: float | None = None,
         grace_s: float = 10.0,
         on_interrupt: Literal["resume", "fail"] = "resume",
@@ -101,7 +112,9 @@ class Pipeline:
         Args:
             name: The stage's name; default the function's.
             retries: Further attempts after a failed one.
-            backoff_s: Seconds before the first retry; doubles with each, at most 300.
+            retry_on: Which failures are tried again: exception types and error codes such as `"timeout"`; None: all.
+            backoff_s: Seconds before the first retry; doubles with each, and up to a quarter is added by chance.
+            backoff_max_s: No pause is longer.
             timeout_s: Seconds after which an attempt is ended with code `timeout`; None: never.
             grace_s: Seconds between asking an attempt to stop and killing it.
             on_interrupt: `"resume"` runs the stage again when the server went away under it, `"fail"` ends the run.
@@ -111,38 +124,93 @@ class Pipeline:
         """
 
         def add(function: StageFunction) -> StageFunction:
-            options = {
-                "retries": retries,
-                "backoff_s": backoff_s,
-                "timeout_s": timeout_s,
-                "grace_s": grace_s,
-                "on_interrupt": on_interrupt,
-            }
-            self._add(function, name, options)
+            self._add_function(
+                function,
+                name,
+                retries=retries,
+                retry_on=retry_on,
+                backoff_s=backoff_s,
+                backoff_max_s=backoff_max_s,
+                timeout_s=timeout_s,
+                grace_s=grace_s,
+                on_interrupt=on_interrupt,
+            )
             return function
 
         return add if function is None else add(function)
 
-    def _add(self, function: StageFunction, name: str | None, options: dict[str, Any]) -> None:
+    def command(
+        self,
+        name: str,
+        command: str,
+        *,
+        retries: int = 0,
+        retry_on: RetryOn = None,
+        backoff_s: float = 1.0,
+        backoff_max_s: float = 300.0,
+        timeout_s: float | None = None,
+        grace_s: float = 10.0,
+        on_interrupt: Literal["resume", "fail"] = "resume",
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        place: str | None = None,
+    ) -> None:
+        """Add a shell command as the next stage; `/bin/sh -c` executes it. Other options are those of `stage`.
+
+        Its output is the run's log, but for lines that begin with `::progress` or `::outputs` (docs/how-to/commands.md).
+
+        Args:
+            name: The stage's name.
+            command: `{workdir}`, `{run_id}` and `{attempt}` are replaced, quoted for the shell; `{{` and `}}` are braces.
+            env: Variables added to the server's environment.
+            cwd: The folder where it starts; None: where the server did.
+            place: Where the definition stands, for messages; None: the line that calls this.
+
+        Raises:
+            DefinitionError: An argument is not as described, or the pipeline has such a stage.
+        """
+        where = self._new_stage(name, place or _caller())
+        options = check_options(
+            {
+                "retries": retries,
+                "retry_on": retry_on,
+                "backoff_s": backoff_s,
+                "backoff_max_s": backoff_max_s,
+                "timeout_s": timeout_s,
+                "grace_s": grace_s,
+                "on_interrupt": on_interrupt,
+            },
+            where,
+        )
+        self._add(name, check_command(command, env, cwd, where), options)
+
+    def _add_function(self, function: StageFunction, name: str | None, **options: object) -> None:
         if not callable(function):
             raise DefinitionError(f"pipeline {self.name} ({_caller()}): @stage needs a function, got {function!r}")
-        place = _place_of(function)
-        where = f"pipeline {self.name} ({place})"
         name = getattr(function, "__name__", "") if name is None else name
-        _check_name("stage", name, place)
-        if name in self._stages:
-            raise DefinitionError(f"{where}: there is a stage {name} already; stage names are unique")
-        where = f"stage {name} of {where}"
-        _check_options(options, where)
+        where = self._new_stage(name, _place_of(function))
+        checked = check_options(options, where)
         _check_signature(function, where)
-        is_async = inspect.iscoroutinefunction(function)
+        if inspect.iscoroutinefunction(function):
+            self._add(name, AsyncFunction(function), checked)
+            return
         importable = Place(function.__module__, _file_of(function), function.__qualname__)
-        if not is_async and ("<" in importable.qualname or importable.file is None):
+        if "<" in importable.qualname or importable.file is None:
             raise DefinitionError(
                 f"{where}: a plain function runs in a child process, so it must stand at the top of a module in a file; "
                 "move it there or make it async"
             )
-        self._stages[name] = Stage(name=name, function=function, is_async=is_async, place=importable, **options)
+        self._add(name, PlainFunction(importable), checked)
+
+    def _new_stage(self, name: object, place: str) -> str:
+        """Return what messages about a stage begin with; it has a name of its own."""
+        where = f"pipeline {self.name} ({place})"
+        if check_name("stage", name, place) in self._stages:
+            raise DefinitionError(f"{where}: there is a stage {name} already; stage names are unique")
+        return f"stage {name} of {where}"
+
+    def _add(self, name: str, work: AsyncFunction | PlainFunction | Command, options: dict[str, Any]) -> None:
+        self._stages[name] = Stage(name=name, work=work, **options)
 
     def __repr__(self) -> str:
         return f"Pipeline({self.name!r}, stages={list(self.stage_order)})"
@@ -174,33 +242,6 @@ def check_pipelines(pipelines: Sequence[Pipeline]) -> None:
                 f"two pipelines are named {pipeline.name} ({places[pipeline.name]} and {pipeline.place}); rename one"
             )
         places[pipeline.name] = pipeline.place
-
-
-def _check_name(what: str, name: object, place: str) -> None:
-    if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH:
-        raise DefinitionError(
-            f"{place}: {what} name {name!r} is not allowed; use a lower-case letter, then letters, digits and underscores, "
-            f"at most {MAX_NAME_LENGTH}"
-        )
-
-
-def _check_options(options: dict[str, Any], where: str) -> None:
-    retries = options["retries"]
-    if type(retries) is not int or retries < 0:
-        raise DefinitionError(f"{where}: retries is {retries!r}; a whole number from 0 is needed")
-    _check_seconds("backoff_s", options["backoff_s"], where)
-    _check_seconds("grace_s", options["grace_s"], where)
-    if options["timeout_s"] is not None:
-        _check_seconds("timeout_s", options["timeout_s"], where)
-        if options["timeout_s"] == 0:
-            raise DefinitionError(f"{where}: timeout_s is 0; leave it out for no limit")
-    if options["on_interrupt"] not in ("resume", "fail"):
-        raise DefinitionError(f'{where}: on_interrupt is {options["on_interrupt"]!r}; use "resume" or "fail"')
-
-
-def _check_seconds(name: str, value: object, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise DefinitionError(f"{where}: {name} is {value!r}; a number of seconds from 0 is needed")
 
 
 def _check_signature(function: StageFunction, where: str) -> None:

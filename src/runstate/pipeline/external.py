@@ -31,8 +31,8 @@ from runstate.core.model import RunContext, Trigger, is_external
 from runstate.core.reports import ReportedFact, Reporter, Told, fold
 from runstate.core.run import new_run
 from runstate.core.times import format_time, parse_time
-from runstate.pipeline.definition import MAX_NAME_LENGTH, NAME
 from runstate.pipeline.ids import run_id as make_run_id
+from runstate.pipeline.options import MAX_NAME_LENGTH, NAME
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.ports import Clock
 from runstate.state.demands import NO_DEMANDS, Demands

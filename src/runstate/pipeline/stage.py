@@ -93,15 +93,43 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class AsyncFunction:
+    """A coroutine function: a task in the server's loop."""
+
+    function: StageFunction
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFunction:
+    """A function: a child process."""
+
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A shell command: a child process, too."""
+
+    text: str  #: As written, with its placeholders.
+    env: tuple[tuple[str, str], ...]  #: Added to the server's environment.
+    cwd: str | None  #: Where it starts; None: where the server did.
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One step of a pipeline."""
 
     name: str
-    function: StageFunction
-    is_async: bool  #: True: a task in the server's loop; False: a child process.
-    place: Place
+    work: AsyncFunction | PlainFunction | Command
     retries: int  #: Further attempts after a failed one.
+    retry_on: tuple[str, ...] | None  #: Which failures: codes, and names of exception classes; None: all.
     backoff_s: float  #: Pause before the first retry; doubles with each.
+    backoff_max_s: float  #: No pause is longer.
     timeout_s: float | None  #: An attempt that takes longer is ended.
     grace_s: float  #: Between asking an attempt to stop and killing it.
     on_interrupt: Literal["resume", "fail"]  #: What happens when the server went away under it.
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it runs in the server's loop; everything else runs in a child process."""
+        return isinstance(self.work, AsyncFunction)

@@ -5,7 +5,8 @@
         asyncio.run(check(Candidate(lambda: ChildRunner([PLAIN]), tmp_path)))
 
 `PLAIN` and `ASYNC` hold the same stages for child processes and for the server's loop; a runner of another kind needs
-stages of these names that do the same. Longer than other files because a check reads best beside the stage it runs.
+stages of these names that do the same. `SHELL` holds those that a command can be, for `SHELL_CHECKS`. Longer than other
+files because a check reads best beside the stage it runs.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from runstate.ports import Attempt, StageRunner, StageTask
 LIMIT_S = 20.0  # for one check; nothing in it takes long
 PLAIN = Pipeline("exam")
 ASYNC = Pipeline("exam")
+SHELL = Pipeline("exam")
 
 
 def _both(function: Callable[[StageContext], Any]) -> Callable[[StageContext], Any]:
@@ -190,6 +192,11 @@ async def _stubborn(ctx: StageContext) -> None:
 
 ASYNC.stage(name="hangs")(_hangs)
 ASYNC.stage(name="stubborn")(_stubborn)
+
+
+SHELL.command("counts", 'for n in $(seq 100); do echo "::progress $n/100 files"; done')
+SHELL.command("hangs", "trap 'echo cleaning up; exit 1' TERM; echo ::progress 1; sleep 1000 & wait")
+SHELL.command("stubborn", "trap 'echo no' TERM; echo ::progress 1; while true; do sleep 1000 & wait; done")
 
 
 class Heard:
@@ -434,6 +441,18 @@ CHECKS: tuple[Check, ...] = (
     folds_progress,
     refuses_bad_facts,
     hears_lines_and_metadata,
+    stops,
+    kills,
+    runs_nothing_before_go,
+    lives_while_it_is_silent,
+    ends_when_nobody_listens,
+    leaves_nothing_behind,
+    knows_its_stages,
+)
+
+SHELL_CHECKS: tuple[Check, ...] = (
+    keeps_every_progress,
+    folds_progress,
     stops,
     kills,
     runs_nothing_before_go,

@@ -1,4 +1,4 @@
-"""Plain stages in child processes, forked by a warm fork server and never by the server itself.
+"""Plain stages and commands in child processes, forked by a warm fork server and never by the server itself.
 
 Law: an attempt is over when nothing of it is alive: the worker, everything it started, and every byte they wrote has been
 reported. `stop` asks (see `worker.py` for what a stage notices of it), `kill` ends the worker with everything it started.
@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
+import signal
 import socket
 from collections.abc import Iterable
 from types import TracebackType
@@ -23,10 +25,14 @@ from runstate.core.errors import NotStartable, RunstateError
 from runstate.core.facts import Fact, Failed, LineLogged, Outcome, Skipped, Succeeded
 from runstate.core.model import Worker
 from runstate.pipeline.definition import Pipeline
+from runstate.pipeline.options import expand
+from runstate.pipeline.runners.memory import oom_kills
 from runstate.pipeline.runners.messages import (
     MAX_MESSAGE_BYTES,
+    CallFunction,
     FromWorker,
     Go,
+    RunCommand,
     Stop,
     encode_line,
     said_by,
@@ -34,7 +40,7 @@ from runstate.pipeline.runners.messages import (
 from runstate.pipeline.runners.outcome import ORPHANED, outcome_of_exit
 from runstate.pipeline.runners.pipes import LineCutter, PipeReader
 from runstate.pipeline.runners.spawner import ForkServerGone, Spawner
-from runstate.pipeline.stage import Stage
+from runstate.pipeline.stage import AsyncFunction, Command, PlainFunction, Stage
 from runstate.ports import Report, StageTask
 
 HEARTBEAT_S = 10.0
@@ -42,7 +48,7 @@ PRELOAD_S = 60.0  # a module that takes longer to import is imported by each sta
 
 
 class ChildRunner:
-    """Runs the plain stages of some pipelines, each attempt in a process of its own.
+    """Runs the plain stages and the commands of some pipelines, each attempt in a process of its own.
 
     `async with` it: inside, a fork server is warm; at the end everything that it forked is dead.
     """
@@ -53,7 +59,7 @@ class ChildRunner:
         """Make a runner.
 
         Args:
-            pipelines: Whose plain stages it executes.
+            pipelines: Whose stages it executes, except for async ones.
             heartbeat_s: Seconds of silence after which a worker reports that it is alive.
             preload: Whether the fork server imports the stages' modules before it forks.
         """
@@ -63,7 +69,8 @@ class ChildRunner:
             for stage in pipeline.stages
             if not stage.is_async
         }
-        self._preload = [stage.place for stage in self._stages.values()] if preload else []
+        functions = [stage.work.place for stage in self._stages.values() if isinstance(stage.work, PlainFunction)]
+        self._preload = functions if preload else []
         self._heartbeat_s = heartbeat_s
         self._group = asyncio.TaskGroup()
         self._starting = asyncio.Lock()
@@ -92,11 +99,11 @@ class ChildRunner:
         """Fork a worker; nothing of the stage runs before its `go`.
 
         Raises:
-            NotStartable: No plain stage of that name is served here, or no process can be made.
+            NotStartable: No such stage is served here, or no process can be made.
         """
         stage = self._stages.get((task.pipeline, task.stage))
         if stage is None:
-            raise NotStartable(f"pipeline {task.pipeline} has no plain stage {task.stage} here")
+            raise NotStartable(f"pipeline {task.pipeline} has no plain stage or command {task.stage} here")
         go = _go(task, stage, self._heartbeat_s)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -155,7 +162,8 @@ class ChildAttempt:
         self._stdout, self._stderr = (PipeReader(fd) for fd in outputs)
         self._outcome: Outcome | None = None
         self._failure: Exception | None = None
-        self._is_stopping = False
+        self._is_stopping = self._is_killed = False
+        self._oom_kills = oom_kills()
         self._whole: asyncio.Task[Outcome]
 
     @property
@@ -184,6 +192,7 @@ class ChildAttempt:
 
     def kill(self) -> None:
         """Kill the worker and everything it started."""
+        self._is_killed = True
         self._spawner.kill(self._worker)
 
     async def wait(self) -> Outcome:
@@ -214,7 +223,10 @@ class ChildAttempt:
                 reader.close()
         if self._outcome is not None:
             return self._outcome
-        return ORPHANED if returncode is None else outcome_of_exit(returncode)
+        if returncode is None:
+            return ORPHANED
+        for_memory = returncode == -signal.SIGKILL and not self._is_killed and oom_kills() != self._oom_kills
+        return outcome_of_exit(returncode, for_memory=for_memory)
 
     async def _send_orders(self) -> None:
         loop = asyncio.get_running_loop()
@@ -279,7 +291,17 @@ def _go(task: StageTask, stage: Stage, heartbeat_s: float) -> Go:
         progress_interval_s=task.progress_interval_s,
         heartbeat_s=heartbeat_s,
         patience_s=stage.grace_s / 2,
-        module=stage.place.module,
-        file=stage.place.file,
-        qualname=stage.place.qualname,
+        work=_work(task, stage),
     )
+
+
+def _work(task: StageTask, stage: Stage) -> CallFunction | RunCommand:
+    match stage.work:
+        case PlainFunction(place):
+            return CallFunction(place.module, place.file, place.qualname)
+        case Command(text, env, cwd):
+            values = {"workdir": str(task.workdir), "run_id": task.run_id, "attempt": str(task.attempt)}
+            expanded = expand(text, {name: shlex.quote(value) for name, value in values.items()})
+            return RunCommand(expanded, dict(env), cwd)
+        case AsyncFunction():
+            raise AssertionError("an async stage has a runner of its own")

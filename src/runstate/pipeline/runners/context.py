@@ -55,7 +55,10 @@ class RunningContext:
         self, done: int | float, total: int | float | None = None, unit: str | None = None, message: str | None = None
     ) -> None:
         """Say how far the stage is; folded within the pipeline's `progress_interval_s`."""
-        progress = make_progress(done, total, unit, message)
+        self.report(make_progress(done, total, unit, message))
+
+    def report(self, progress: Progress) -> None:
+        """Take progress that is checked already."""
         if not self._folds:
             self._tell(ProgressMade(progress))
             return
@@ -86,6 +89,10 @@ class RunningContext:
             raise KeyError(f"no stage {stage} has finished in this run; finished are {sorted(self._outputs)}")
         outputs: dict[str, Json] = decode(self._outputs[stage])
         return outputs
+
+    def all_outputs(self) -> dict[str, Json]:
+        """Return what each finished stage returned, by name."""
+        return {stage: decode(outputs) for stage, outputs in self._outputs.items()}
 
     def log(self, text: str, level: str = "info") -> None:
         """Add a line to the run's log; a text of several lines becomes several."""

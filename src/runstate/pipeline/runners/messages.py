@@ -80,6 +80,22 @@ class Ended(_Message, frozen=True, tag="ended"):
 
 
 # server -> worker
+class CallFunction(_Message, frozen=True, tag="function"):
+    """The stage is a function."""
+
+    module: str
+    file: str | None
+    qualname: str
+
+
+class RunCommand(_Message, frozen=True, tag="command"):
+    """The stage is a shell command."""
+
+    text: str  #: With the values of its placeholders.
+    env: dict[str, str]
+    cwd: str | None
+
+
 class Go(_Message, frozen=True, tag="go"):
     """The attempt to execute."""
 
@@ -93,9 +109,7 @@ class Go(_Message, frozen=True, tag="go"):
     progress_interval_s: float
     heartbeat_s: float
     patience_s: float  #: How long a stage that polls `stopping` may take to look again.
-    module: str
-    file: str | None
-    qualname: str
+    work: CallFunction | RunCommand
 
 
 class Stop(_Message, frozen=True, tag="stop"):

@@ -13,11 +13,14 @@ from runstate.core.canonical import FrozenJson
 from runstate.core.errors import InvalidValue
 from runstate.core.facts import Failed, Outcome, Skipped, Succeeded
 from runstate.core.model import EMPTY, MAX_ERROR_BYTES, MAX_OUTPUTS_BYTES, cut_text
+from runstate.pipeline.options import kind_of
 from runstate.pipeline.stage import Fatal, Skip
 
 MAX_TRACEBACK_LINES = 200
 MAX_LINE_BYTES = 8 * 1024  # of one log line; PROTOCOL is silent, a line of text is meant
 MAX_CODE_BYTES = 64
+MAX_KINDS = 32
+MAX_KIND_BYTES = 512
 
 
 class StopRequested(BaseException):
@@ -26,6 +29,7 @@ class StopRequested(BaseException):
 
 STOPPED = Failed(error="Stopped: the stage was asked to stop", code="stopped")
 KILLED = Failed(error="Killed: the stage was killed", code="killed")
+OUT_OF_MEMORY = "OutOfMemory: memory ran out, and the kernel killed the {}"
 ORPHANED = Failed(error="Killed: the fork server died, so the worker was killed", code="killed")
 
 
@@ -51,11 +55,19 @@ def outcome_of_exception(exc: BaseException) -> Outcome:
         return Skipped(cut_text(_text(exc), MAX_ERROR_BYTES))
     if isinstance(exc, Fatal):
         return Failed(error=_sentence(exc), code=cut_text(str(exc.code), MAX_CODE_BYTES), final=True)
+    kinds = kinds_of(exc)
     if isinstance(exc, MemoryError):
-        return Failed(error=_sentence(exc), code="out_of_memory")
+        return Failed(error=_sentence(exc), code="out_of_memory", kinds=kinds)
     if isinstance(exc, SystemExit):
-        return Failed(error=f"SystemExit: the stage called sys.exit({exc.code!r:.100})", code="exit_status")
-    return Failed(error=_sentence(exc), code="exception")
+        error = f"SystemExit: the stage called sys.exit({exc.code!r:.100})"
+        return Failed(error=error, code="exit_status", kinds=kinds)
+    return Failed(error=_sentence(exc), code="exception", kinds=kinds)
+
+
+def kinds_of(exc: BaseException) -> tuple[str, ...]:
+    """Return the names of an exception's classes, nearest first, bounded."""
+    classes = [cls for cls in type(exc).__mro__ if issubclass(cls, BaseException)]
+    return tuple(cut_text(kind_of(cls), MAX_KIND_BYTES) for cls in classes[:MAX_KINDS])
 
 
 def outcome_of_load(exc: BaseException, stage: str) -> Outcome:
@@ -64,11 +76,35 @@ def outcome_of_load(exc: BaseException, stage: str) -> Outcome:
     return Failed(error=error, code="not_startable", final=True)
 
 
-def outcome_of_exit(returncode: int) -> Outcome:
-    """Return what it means that a worker ended without a result; a negative `returncode` is a signal."""
+def outcome_of_exit(returncode: int, *, for_memory: bool = False) -> Failed:
+    """Return what it means that a worker ended without a result; a negative `returncode` is a signal.
+
+    Args:
+        for_memory: The kernel has ended processes because memory ran out while the worker lived.
+    """
     if returncode >= 0:
         return Failed(f"ExitStatus: the worker exited with status {returncode} without a result", code="exit_status")
+    if for_memory and -returncode == signal.SIGKILL:
+        return Failed(OUT_OF_MEMORY.format("worker"), code="out_of_memory")
     return Failed(f"Killed: the worker was killed by {signal_name(-returncode)}", code="killed")
+
+
+def failure_of_command(status: int, *, last_words: str, for_memory: bool) -> Failed:
+    """Return what it means that a command's shell ended with a `status` other than 0; a negative one is a signal.
+
+    Args:
+        last_words: The last line of its stderr, "" for none.
+        for_memory: The kernel has ended processes because memory ran out while the command ran.
+    """
+    # A shell says 128 + n where signal n ended the program that it waited for.
+    if for_memory and status in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return Failed(OUT_OF_MEMORY.format("command"), code="out_of_memory")
+    if status < 0:
+        return Failed(f"Killed: the command was killed by {signal_name(-status)}", code="killed")
+    why = f" (128 + {status - 128}: a program was killed by {signal_name(status - 128)})" if 128 < status < 160 else ""
+    words = f": {last_words}" if last_words else ""
+    error = cut_text(f"ExitStatus: the command exited with status {status}{why}{words}", MAX_ERROR_BYTES)
+    return Failed(error, code="exit_status")
 
 
 def signal_name(number: int) -> str:

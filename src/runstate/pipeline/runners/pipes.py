@@ -67,11 +67,12 @@ class PipeReader:
 class LineCutter:
     """Pieces of output in, lines of text out; holds at most one line, cut at `MAX_LINE_BYTES`.
 
-    A line ends at LF, CR LF, or a CR alone (progress bars).
+    A line ends at LF, CR LF, or a CR alone (progress bars). One that begins with `long_prefix` is cut at `long_bytes`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, long_prefix: bytes | None = None, long_bytes: int = MAX_LINE_BYTES) -> None:
         self._begun = b""
+        self._long_prefix, self._long_bytes = long_prefix, long_bytes
 
     def feed(self, piece: bytes) -> list[str]:
         """Return the lines that `piece` completes."""
@@ -80,15 +81,17 @@ class LineCutter:
         is_open = bool(lines) and not lines[-1].endswith(b"\n")
         # One byte beyond the limit, so that the cut is marked; the rest of an over-long line is dropped as it comes.
         last = lines.pop() if is_open else b""
-        self._begun = last[: MAX_LINE_BYTES + 1] + (
-            b"\r" if last.endswith(b"\r") and len(last) > MAX_LINE_BYTES + 1 else b""
-        )
-        return [_text(line) for line in lines]
+        limit = self._limit_of(last)
+        self._begun = last[: limit + 1] + (b"\r" if last.endswith(b"\r") and len(last) > limit + 1 else b"")
+        return [self._text(line) for line in lines]
 
     def rest(self) -> list[str]:
         """Return the last line where the output ended without a line end."""
-        return [_text(self._begun)] if self._begun else []
+        return [self._text(self._begun)] if self._begun else []
 
+    def _limit_of(self, line: bytes) -> int:
+        is_long = self._long_prefix is not None and line.startswith(self._long_prefix)
+        return self._long_bytes if is_long else MAX_LINE_BYTES
 
-def _text(line: bytes) -> str:
-    return cut_text(line.rstrip(b"\r\n").decode(errors="replace"), MAX_LINE_BYTES)
+    def _text(self, line: bytes) -> str:
+        return cut_text(line.rstrip(b"\r\n").decode(errors="replace"), self._limit_of(line))

@@ -29,7 +29,7 @@ from runstate.pipeline.runners.outcome import (
     outcome_of_value,
     traceback_lines,
 )
-from runstate.pipeline.stage import StageFunction
+from runstate.pipeline.stage import AsyncFunction, StageFunction
 from runstate.ports import Report, StageTask
 
 HEARTBEAT_S = 10.0
@@ -51,10 +51,10 @@ class AsyncTaskRunner:
             heartbeat_s: Seconds of silence after which a living stage is reported as alive.
         """
         self._functions = {
-            (pipeline.name, stage.name): stage.function
+            (pipeline.name, stage.name): stage.work.function
             for pipeline in pipelines
             for stage in pipeline.stages
-            if stage.is_async
+            if isinstance(stage.work, AsyncFunction)
         }
         self._heartbeat_s = heartbeat_s
         self._group = asyncio.TaskGroup()

@@ -1,4 +1,4 @@
-"""What runs in a forked worker: one attempt of one plain stage, in the main thread.
+"""What runs in a forked worker: one attempt of one plain stage, in the main thread. A command: see `command.py`.
 
 Two threads serve it. The *ear* reads the control socket: `Stop` sets `ctx.stopping`, EOF (the server is gone) kills the
 worker's whole group. The *voice* reports folded progress and, in silence, heartbeats. Everything else is sent by the
@@ -28,9 +28,10 @@ from types import FrameType
 import msgspec
 
 from runstate.core.facts import Fact, HeartbeatHeard, LineLogged, Outcome, ProgressMade
+from runstate.pipeline.runners.command import ShellCommand
 from runstate.pipeline.runners.context import RunningContext, StageLog
 from runstate.pipeline.runners.load import load_function
-from runstate.pipeline.runners.messages import Go, ToWorker, encode_fact, encode_outcome
+from runstate.pipeline.runners.messages import CallFunction, Go, RunCommand, ToWorker, encode_fact, encode_outcome
 from runstate.pipeline.runners.outcome import (
     STOPPED,
     StopRequested,
@@ -106,6 +107,8 @@ class _Worker:
         self._is_interruptible = False  #: The stage's own code runs, and not in the middle of a message.
         self._interruption: BaseException | None = None
         self._is_fork = False
+        work = go.work
+        self._command = ShellCommand(work, self._context, self._send) if isinstance(work, RunCommand) else None
 
     def run(self) -> None:
         """Execute the attempt and send its outcome."""
@@ -115,16 +118,17 @@ class _Worker:
         _take_over_logging(self._context)
         threading.Thread(target=self._listen, name="runstate-ear", daemon=True).start()
         threading.Thread(target=self._speak, name="runstate-voice", daemon=True).start()
-        outcome = self._execute()
+        outcome = self._command.run() if self._command is not None else self._call()
         with self._sending:
             self._send_progress()
             self._control.sendall(encode_outcome(outcome))
             self._has_ended = True
         self._over.set()
 
-    def _execute(self) -> Outcome:
-        stage = self._context.stage
-        place = Place(self._go.module, self._go.file, self._go.qualname)
+    def _call(self) -> Outcome:
+        work, stage = self._go.work, self._context.stage
+        assert isinstance(work, CallFunction), "a command is run, not called"
+        place = Place(work.module, work.file, work.qualname)
         is_loaded = False
         try:
             try:
@@ -160,6 +164,9 @@ class _Worker:
                 os.killpg(0, signal.SIGKILL)
             if not self._context.asked_to_stop:
                 self._context.asked_to_stop = True
+                if self._command is not None:
+                    self._command.ask_to_stop()
+                    continue
                 deadline = time.monotonic() + (self._go.patience_s if self._context.has_polled else 0.0)
 
     def _interrupt(self) -> None:
@@ -167,6 +174,8 @@ class _Worker:
             signal.pthread_kill(self._main, signal.SIGTERM)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._command is not None:
+            return  # it is for the command, which belongs to the same group; this process sees it through
         self._interruption = KeyboardInterrupt() if number == signal.SIGINT else StopRequested()
         if self._is_interruptible:
             self._raise_if_interrupted()
@@ -217,11 +226,11 @@ class _Worker:
                 self._is_interruptible = True
             self._raise_if_interrupted()
 
-    def _send(self, fact: Fact) -> None:
-        line = encode_fact(fact)
+    def _send(self, *facts: Fact) -> None:
+        lines = b"".join(map(encode_fact, facts))
         with self._sending:
             if not self._has_ended:  # a thread that the stage left behind has nothing to say any more
-                self._control.sendall(line)
+                self._control.sendall(lines)
                 self._sent_at = time.monotonic()
 
     def _become_fork(self) -> None:

@@ -1,0 +1,159 @@
+"""The options of stages and pipelines, checked one by one: whoever reads them, from Python or TOML, says where they stand.
+
+Law: each function returns the value in its one form or raises a DefinitionError that begins with `where`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runstate.core.errors import DefinitionError
+from runstate.pipeline.runners.load import MAIN
+from runstate.pipeline.stage import Command
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+MAX_NAME_LENGTH = 64
+#: Failures that may be tried again, by their `error_code` (PROTOCOL D9). `Fatal` and its own words never are.
+RETRYABLE = ("exception", "timeout", "killed", "exit_status", "out_of_memory", "lost", "bad_output")
+PLACEHOLDERS = ("workdir", "run_id", "attempt")
+#: Environment variables that runstate itself gives to commands.
+RESERVED = tuple(
+    f"RUNSTATE_{word}"
+    for word in ("METADATA", "OUTPUTS", "RUN_ID", "PIPELINE", "STAGE", "ATTEMPT", "WORKDIR", "WORKER")
+)
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_VARIABLE = re.compile(r"[^=\0]+")
+
+
+def check_name(what: str, name: object, where: str) -> str:
+    """Return the name of a stage or pipeline."""
+    if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH:
+        raise DefinitionError(
+            f"{where}: {what} name {name!r} is not allowed; use a lower-case letter, then letters, digits and underscores, "
+            f"at most {MAX_NAME_LENGTH}"
+        )
+    return name
+
+
+def check_seconds(name: str, value: object, where: str) -> float:
+    """Return a number of seconds from 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise DefinitionError(f"{where}: {name} is {value!r}; a number of seconds from 0 is needed")
+    return float(value)
+
+
+def check_limit(name: str, value: object, where: str) -> float | None:
+    """Return a time limit in seconds, None for none."""
+    if value is None:
+        return None
+    limit_s = check_seconds(name, value, where)
+    if limit_s == 0:
+        raise DefinitionError(f"{where}: {name} is 0; leave it out for no limit")
+    return limit_s
+
+
+def check_retries(name: str, value: object, where: str) -> int:
+    """Return how often a stage is tried again."""
+    if type(value) is not int or value < 0:
+        raise DefinitionError(f"{where}: {name} is {value!r}; a whole number from 0 is needed")
+    return value
+
+
+def check_on_interrupt(name: str, value: object, where: str) -> str:
+    """Return what becomes of a stage whose server went away."""
+    if value not in ("resume", "fail"):
+        raise DefinitionError(f'{where}: {name} is {value!r}; use "resume" or "fail"')
+    return str(value)
+
+
+def check_retry_on(name: str, value: object, where: str) -> tuple[str, ...] | None:
+    """Return which failures are tried again: words of `RETRYABLE` and names of exception classes; None: all."""
+    if value is None:
+        return None
+    entries = [value] if isinstance(value, str | type) else value
+    if not isinstance(entries, list | tuple | set | frozenset) or not entries:
+        raise DefinitionError(f"{where}: {name} is {value!r}; a list of exception types or codes is needed")
+    return tuple(_kind(name, entry, where) for entry in entries)
+
+
+def kind_of(exception: type[BaseException]) -> str:
+    """Return the name by which a class of exceptions is known in every process."""
+    module = str(exception.__module__)
+    return f"{MAIN if module == '__main__' else module}.{exception.__qualname__}"
+
+
+def _kind(name: str, entry: object, where: str) -> str:
+    if isinstance(entry, type) and issubclass(entry, BaseException):
+        return kind_of(entry)
+    if entry in RETRYABLE:
+        return str(entry)
+    raise DefinitionError(
+        f"{where}: {name} names {entry!r}; it may name exception types (in Python) and the codes {', '.join(RETRYABLE)}"
+    )
+
+
+def check_command(text: object, env: object, cwd: object, where: str) -> Command:
+    """Return a shell command."""
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise DefinitionError(f"{where}: command is {text!r}; the text of a shell command is needed")
+    for match in _BRACES.finditer(text):
+        placeholder = match.group(1)
+        if match.group() not in ("{{", "}}") and placeholder not in PLACEHOLDERS:
+            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            raise DefinitionError(
+                f"{where}: command has {match.group()!r}, which is no placeholder; there are {known}; "
+                "a brace for the shell is written twice: {{ or }}"
+            )
+    if cwd is not None and (not isinstance(cwd, str | Path) or not str(cwd) or "\0" in str(cwd)):
+        raise DefinitionError(f"{where}: cwd is {cwd!r}; the path of a folder is needed")
+    return Command(text, tuple(_environment(env, where).items()), None if cwd is None else str(cwd))
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """Return a command's text with `values` in place of the placeholders."""
+
+    def replace(match: re.Match[str]) -> str:
+        return match.group()[0] if match.group(1) is None else values[match.group(1)]
+
+    return _BRACES.sub(replace, text)
+
+
+def _environment(env: object, where: str) -> dict[str, str]:
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping):
+        raise DefinitionError(f"{where}: env is {env!r}; a table of names and texts is needed")
+    for name, value in env.items():
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+            raise DefinitionError(f"{where}: env has a variable named {name!r}; a name without = is needed")
+        if name in RESERVED:
+            raise DefinitionError(f"{where}: env sets {name}, which is runstate's own to set; use another name")
+        if not isinstance(value, str) or "\0" in value:
+            raise DefinitionError(f"{where}: env sets {name} to {value!r}; a text is needed")
+    return dict(env)
+
+
+CHECKS: Mapping[str, Callable[[str, object, str], Any]] = {
+    "retries": check_retries,
+    "retry_on": check_retry_on,
+    "backoff_s": check_seconds,
+    "backoff_max_s": check_seconds,
+    "timeout_s": check_limit,
+    "grace_s": check_seconds,
+    "on_interrupt": check_on_interrupt,
+}
+
+
+def check_options(options: Mapping[str, object], where: str) -> dict[str, Any]:
+    """Return the options of a stage, each in its one form."""
+    checked = {name: check(name, options[name], where) for name, check in CHECKS.items()}
+    if checked["backoff_s"] > checked["backoff_max_s"]:
+        raise DefinitionError(
+            f"{where}: backoff_s is {checked['backoff_s']:g}, more than backoff_max_s {checked['backoff_max_s']:g}"
+        )
+    return checked
