@@ -30,7 +30,7 @@ WEB_SOURCES := $(shell find web \( -name node_modules -o -name dist -o -name tes
     -o -type f -not -name '*.tsbuildinfo' -print 2>/dev/null)
 CHECKS := lint types arch web-check unit
 
-.PHONY: help demo test setup web lint types arch web-check unit rules fmt dist clean
+.PHONY: help demo test setup web lint types arch web-check unit rules reference fmt dist clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -94,6 +94,9 @@ unit: setup web ## the Python tests (ARGS="tests/core -x" goes to pytest)
 
 rules: setup ## write which test holds which rule into docs/protocol.md
 	@$(BIN)/python -m tests.meta.test_rules
+
+reference: setup ## write OpenAPI, AsyncAPI and JSON Schema into docs/reference/
+	@$(BIN)/python -m tests.server.test_contract
 
 fmt: setup $(MODULES) ## format the code, and mend what ruff and biome can
 	@$(BIN)/ruff check --fix-only --quiet

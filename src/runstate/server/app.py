@@ -25,6 +25,7 @@ from runstate.pipeline.definition import Pipeline, check_pipelines
 from runstate.pipeline.orchestrator import Orchestrator
 from runstate.server.access import AccessControl, Policy, Sessions, Token
 from runstate.server.commands import Commands
+from runstate.server.contract.serving import serve_asyncapi, serve_openapi
 from runstate.server.dashboard_files import dashboard_routes
 from runstate.server.external import External
 from runstate.server.files import Files
@@ -177,6 +178,8 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/runs/{run_id}/files/{path:path}", files.read),
         Route("/journal/compact", Maintenance(engine.manager, engine.clock).compact, methods=["POST"]),
         Route("/session", sessions.begin, methods=["POST"]),
+        Route("/openapi.json", serve_openapi),
+        Route("/asyncapi.json", serve_asyncapi),
         Route("/stream", streams.sse),
         WebSocketRoute("/ws", streams.websocket),
     ]

@@ -12,6 +12,9 @@ from runstate.server.query import body_of, query_of
 from runstate.state.manager import PipelineStateManager
 from runstate.state.retention import Keep, compact
 
+MAX_VERSIONS = 2**53 - 1
+MAX_DAYS = 36_500
+
 
 class Maintenance:
     """The upkeep route."""
@@ -27,8 +30,15 @@ class Maintenance:
         if versions is None and days is None:
             raise Problem("invalid", "say what to keep: keep_versions, keep_days, or both")
         is_wrong = isinstance(versions, bool) or isinstance(days, bool)
-        if is_wrong or (versions is not None and versions < 1) or (days is not None and days < 0):
-            raise Problem("invalid", "keep_versions is a whole number from 1, keep_days a number from 0")
+        if (
+            is_wrong
+            or not 1 <= (1 if versions is None else versions) <= MAX_VERSIONS
+            or not 0 <= (days or 0) <= MAX_DAYS
+        ):
+            raise Problem(
+                "invalid",
+                f"keep_versions is a whole number from 1 to {MAX_VERSIONS}, keep_days a number from 0 to {MAX_DAYS}",
+            )
         done = await compact(self._manager, Keep(days, versions).at(self._clock.now_ms()))
         answer = {"versions": done.versions, "commits": done.commits, "floor": done.floor, "damaged": done.damaged}
         return Response(msgspec.json.encode(answer), 200, {"Cache-Control": "no-store"}, "application/json")
