@@ -13,6 +13,7 @@ from typing import Any, get_args
 from runstate.core.machine import Status
 from runstate.core.reader import Mode
 from runstate.server.contract.schemas import POSITION, Schema, many, one_of, ref, text, whole
+from runstate.server.external import MAX_SEQ
 from runstate.server.maintenance import MAX_DAYS, MAX_VERSIONS
 
 MAX_EXACT = 2**53 - 1
@@ -110,6 +111,24 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET /api/pipelines/{name}": _read("A pipeline's document (H1, D8).", "Pipeline"),
     "GET /api/pipelines/{name}/status": _read("The document of a pipeline's current run (H1, D5).", "Run"),
     "POST /api/pipelines/{name}/start": _start("Start a run (C1, C4)."),
+    "POST /api/pipelines/{name}/runs": Operation(
+        "Open a run that is executed elsewhere; its token comes in the header Runstate-Token (C8).",
+        _document("Run", 201),
+        "runs executed elsewhere",
+        _COMMAND,
+        {"stages": many(text()), "metadata": {"type": "object"}, "lease_s": {"type": "number"}},
+        ("stages",),
+        _STARTS,
+    ),
+    "POST /api/runs/{run_id}/facts": Operation(
+        "Report what became of such a run: all facts or none (C8).",
+        _document("Run"),
+        "runs executed elsewhere",
+        (Parameter("Runstate-Token", text(), "What the opening answered with.", "header"),),
+        {"seq": whole(0, MAX_SEQ), "facts": many(ref("Fact"))},
+        ("seq", "facts"),
+        _CHANGES,
+    ),
     "GET /api/runs": _plain(
         "Runs at one position, newest first (H7).", ref("Runs"), *_WAITS,
         parameters=(

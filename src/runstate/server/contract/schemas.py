@@ -16,6 +16,7 @@ from runstate.core.canonical import FrozenJson
 from runstate.core.machine import Phase
 from runstate.core.model import PipelineDocument, RunContext
 from runstate.core.reader import Mode
+from runstate.core.reports import ReportedFact
 from runstate.server.problems import STATUS_OF
 
 Schema = dict[str, Any]
@@ -79,27 +80,39 @@ def _documents() -> dict[str, Schema]:
     return schemas
 
 
+def schema_of(kind: object) -> Schema:
+    """Return the schema of what a peer may send as that type; members with a default may be missing."""
+    return _of_type(inspect.type_info(kind), is_sent=True)
+
+
 def _of_struct(kind: type) -> Schema:
-    found = inspect.type_info(kind)
-    assert isinstance(found, inspect.StructType), "the documents are structs"
-    members = {field.encode_name: _of_type(field.type) for field in found.fields}
-    return record(members) | {"additionalProperties": not found.forbid_unknown_fields}
+    return _of_type(inspect.type_info(kind))
 
 
-def _of_type(kind: inspect.Type) -> Schema:
+def _record_of(found: inspect.StructType, *, is_sent: bool) -> Schema:
+    members = {field.encode_name: _of_type(field.type, is_sent=is_sent) for field in found.fields}
+    optional = [field.encode_name for field in found.fields if is_sent and not field.required]
+    if found.tag_field is not None:
+        members = {found.tag_field: {"const": found.tag}, **members}
+    return record(members, optional) | {"additionalProperties": not found.forbid_unknown_fields}
+
+
+def _of_type(kind: inspect.Type, *, is_sent: bool = False) -> Schema:
     match kind:
         case inspect.StructType():
-            return _of_struct(kind.cls)
+            return _record_of(kind, is_sent=is_sent)
         case inspect.UnionType():
-            return {"anyOf": [_of_type(one) for one in kind.types]}
+            return {"anyOf": [_of_type(one, is_sent=is_sent) for one in kind.types]}
         case inspect.LiteralType():
             return {"enum": list(kind.values)}
         case inspect.VarTupleType():
-            return many(_of_type(kind.item_type))
+            return many(_of_type(kind.item_type, is_sent=is_sent))
         case inspect.DictType():
-            return {"type": "object", "additionalProperties": _of_type(kind.value_type)}
+            return {"type": "object", "additionalProperties": _of_type(kind.value_type, is_sent=is_sent)}
         case inspect.CustomType(cls=cls) if cls is FrozenJson:
             return {"type": "object"}
+        case inspect.AnyType():
+            return {}
         case _:
             return {"type": _PLAIN[type(kind)]}
 
@@ -195,6 +208,7 @@ def _answers() -> dict[str, Schema]:
         "LogLine": record(line),
         "Logs": record({"first": whole(), "next": whole(), "lines": many(ref("LogLine"))}),
         "Compacted": record({"versions": whole(), "commits": whole(), "floor": whole(), "damaged": whole()}),
+        "Fact": schema_of(ReportedFact),
         "Alive": record({"status": {"const": "alive"}}),
         "Ready": record({"status": {"const": "ready"}, "position": position}),
     }
