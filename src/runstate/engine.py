@@ -21,14 +21,14 @@ from runstate.pipeline.attempt import LEASE_S
 from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.external import ExternalRuns
 from runstate.pipeline.orchestrator import Orchestrator
-from runstate.pipeline.runlog import Line, RunLogs
+from runstate.pipeline.runlog import MAX_LOG_BYTES, Line, RunLogs
 from runstate.pipeline.runners.child import ChildRunner
 from runstate.pipeline.runners.task import AsyncTaskRunner
 from runstate.pipeline.stage import Stage
 from runstate.ports import Clock, StageRunner
 from runstate.state.bus import EventBus
 from runstate.state.manager import PipelineStateManager
-from runstate.state.retention import Keep, keep_retention
+from runstate.state.retention import EVERY_S, Keep, keep_retention
 
 BEATS = 3  # of a quiet worker within its lease
 
@@ -82,6 +82,7 @@ async def open_engine(
     fail_unserved: bool = True,
     keep: Keep | None = None,
     lease_s: float = LEASE_S,
+    max_log_bytes: int = MAX_LOG_BYTES,
 ) -> AsyncIterator[Engine]:
     """Open `data`, recover what was under way, and run until the block ends.
 
@@ -89,8 +90,9 @@ async def open_engine(
         pipelines: What can be started; the first is the default.
         data: The data directory; made if need be.
         on_line: Called with each log line of a stage.
-        keep: What history keeps; None: everything.
         lease_s: Seconds of silence within which a stage's process is ended as `lost` (PROTOCOL D9).
+        keep: What history and logs keep; None: everything.
+        max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
         fail_unserved: End active runs of pipelines that are not among these, instead of leaving them alone.
 
     Raises:
@@ -108,7 +110,7 @@ async def open_engine(
         bus = EventBus(clock)
         manager = PipelineStateManager(journal, opened, clock=clock, bus=bus)
         await stack.enter_async_context(manager.running())
-        logs = RunLogs(data / "logs")
+        logs = RunLogs(data / "logs", clock=clock, max_bytes=max_log_bytes)
         stack.callback(logs.close)
         runners = StageRunners(
             await stack.enter_async_context(AsyncTaskRunner(pipelines)),
@@ -130,4 +132,18 @@ async def open_engine(
         group = await stack.enter_async_context(asyncio.TaskGroup())
         keeper = group.create_task(keep_retention(manager, keep or Keep(), clock))
         stack.callback(keeper.cancel)
+        thinner = group.create_task(_thin_logs(manager, logs, keep or Keep(), clock))
+        stack.callback(thinner.cancel)
         yield Engine(manager, orchestrator, external, bus, lock, logs, clock, data / "work")
+
+
+async def _thin_logs(manager: PipelineStateManager, logs: RunLogs, keep: Keep, clock: Clock) -> None:
+    """Let go of what runs that are over logged longer ago than their history is kept, for ever."""
+    while keep.days is not None:
+        before_ms = keep.at(clock.now_ms()).before_ms
+        assert before_ms is not None
+        active = {document.key.id for document in manager.head.active_runs()}
+        for run_id in await asyncio.to_thread(logs.older_than, before_ms):
+            if run_id not in active:
+                logs.forget(run_id)
+        await asyncio.sleep(EVERY_S)

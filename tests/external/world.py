@@ -59,7 +59,7 @@ async def served(tmp_path: Path, journal: MemoryJournal) -> AsyncIterator[World]
     manager = PipelineStateManager(
         journal, journal.reopen(), clock=clock, bus=EventBus(clock), make_writer=InlineWriter
     )
-    logs = RunLogs(tmp_path / "logs")
+    logs = RunLogs(tmp_path / "logs", clock=clock)
     try:
         async with manager.running():
             orchestrator = Orchestrator(

@@ -57,7 +57,7 @@ async def open_world(
     manager = PipelineStateManager(
         journal, journal.reopen(), clock=clock, bus=EventBus(clock), make_writer=InlineWriter
     )
-    logs = RunLogs(tmp_path / "logs")
+    logs = RunLogs(tmp_path / "logs", clock=clock)
     try:
         async with manager.running():
             orchestrator = Orchestrator(

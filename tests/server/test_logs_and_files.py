@@ -85,6 +85,47 @@ def test_a_log_is_read_by_offsets_and_followed_to_the_end_of_the_run(tmp_path):
 
 
 @pytest.mark.rule("H8")
+def test_a_flood_stays_in_its_bounds_and_a_late_follower_sees_what_is_missing(tmp_path):
+    """Page by page and followed, the same gap stands before the same lines; the last lines are had at once."""
+    flood = Pipeline("flood")
+
+    @flood.stage
+    async def quiet(ctx):
+        ctx.log("once")
+
+    @flood.stage
+    async def loud(ctx):
+        for number in range(5000):
+            ctx.log(f"{number} " + "x" * 100)
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        app = Runstate([flood], tmp_path / "data", max_log_bytes=256 * 1024)
+        transport = httpx.ASGITransport(app)
+        async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            run_id = (await client.post("/api/pipeline/start")).json()["run_id"]
+            await app.orchestrator.finished(run_id)
+            url = f"/api/runs/{run_id}/logs"
+            events = events_of((await client.get(f"{url}?follow=1&stage=loud")).content)
+            assert events.pop()[1] == {"lines": [], "over": True}
+            gap, *followed = [line for _, line in events]
+            assert gap["gap"] == {"first": 1, "last": followed[0]["offset"] - 1}
+            assert followed[-1]["text"].startswith("4999 ") and 500 < len(followed) < 2500
+            assert [name for name, _ in events] == [str(line["offset"]) for line in (gap, *followed)]
+
+            page = (await client.get(f"{url}?limit=10000")).json()
+            assert page["first"] == followed[0]["offset"] and page["lines"][1:] == followed
+            assert (await client.get(f"{url}?tail=3&stage=loud")).json()["lines"] == followed[-3:]
+            assert [line["gap"]["first"] for line in (await client.get(f"{url}?stage=quiet")).json()["lines"]] == [1]
+            again = {"Last-Event-ID": str(followed[-2]["offset"])}
+            (late, _) = events_of((await client.get(f"{url}?follow=1", headers=again)).content)
+            assert late[1] == followed[-1]
+            assert len(events_of((await client.get(f"{url}?follow=1&limit=5")).content)) == 5
+
+    asyncio.run(main())
+
+
+@pytest.mark.rule("H8")
 def test_bad_questions_about_a_log(tmp_path):
     """Each is a clear 4xx."""
 
@@ -92,7 +133,17 @@ def test_bad_questions_about_a_log(tmp_path):
         async with serving(tmp_path) as (_, client):
             run_id = await start(client)
             gates[run_id].set()
-            for query in ("after=-1", "after=x", "limit=0", "limit=10001", "follow=2", "color=red"):
+            for query in (
+                "after=-1",
+                "after=x",
+                "limit=0",
+                "limit=10001",
+                "follow=2",
+                "color=red",
+                "stage=nope",
+                "tail=0",
+                "tail=5&after=1",
+            ):
                 answer = await client.get(f"/api/runs/{run_id}/logs?{query}")
                 assert (answer.status_code, answer.json()["code"]) == (400, "bad_query"), query
             assert (await client.get("/api/runs/none/logs")).status_code == 404

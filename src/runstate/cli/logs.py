@@ -36,8 +36,9 @@ def logs(
 ) -> int:
     """Print the log lines of a run: when, which stage, and what it said.
 
-    With -f it goes on until the run is over; over restarts of the server too, without losing or repeating a line. With
-    --json it prints one line per log line: {"at": …, "attempt": …, "level": …, "offset": …, "stage": …, "text": …}.
+    With -f it goes on until the run is over; over restarts of the server too, without losing or repeating a line. Where the
+    oldest lines went to keep the log in its bounds, one line says which. With --json it prints one line per log line:
+    {"at": …, "attempt": …, "level": …, "offset": …, "stage": …, "text": …}; a gap has no stage, and "gap": {"first", "last"}.
     """
     from runstate.cli.remote import ask, find_run
 
@@ -48,10 +49,9 @@ def logs(
         run_id = await find_run(server, run)
         if wanted is not None:
             await _check(server, run_id, wanted)
-        lines = _followed(server, run_id) if follow else _written(server, run_id)
-        async for line in lines:
-            if wanted is None or line["stage"] in wanted:
-                show(line)
+        read = _followed if follow else _written
+        async for line in read(server, run_id, wanted):
+            show(line)
 
     ask(url, token, answer)
     return DONE
@@ -64,15 +64,15 @@ async def _check(server: Client, run_id: str, wanted: list[str]) -> None:
             raise Usage(f"run {run_id} has no stage {name}; it has {', '.join(order)}")
 
 
-async def _written(server: Client, run_id: str, after: int = 0) -> AsyncIterator[Line]:
+async def _written(server: Client, run_id: str, stages: list[str] | None, after: int = 0) -> AsyncIterator[Line]:
     """Yield the lines after an offset that are there."""
-    while (page := await server.logs(run_id, after=after))["lines"]:
+    while (page := await server.logs(run_id, after=after, stages=stages))["lines"]:
         for line in page["lines"]:
             yield line
         after = page["next"]
 
 
-async def _followed(server: Client, run_id: str) -> AsyncIterator[Line]:
+async def _followed(server: Client, run_id: str, stages: list[str] | None) -> AsyncIterator[Line]:
     """Yield the lines until the run is over; a connection that ends is made again, after the last line that came."""
     import asyncio
 
@@ -82,7 +82,7 @@ async def _followed(server: Client, run_id: str) -> AsyncIterator[Line]:
     after = failures = 0
     while True:
         try:
-            async for line in server.follow_logs(run_id, after=after):
+            async for line in server.follow_logs(run_id, after=after, stages=stages):
                 after, failures = line["offset"], 0
                 yield line
             if is_terminal((await server.get_run(run_id)).state):
@@ -94,7 +94,7 @@ async def _followed(server: Client, run_id: str) -> AsyncIterator[Line]:
             tell("the server is away; the log goes on when it is back")
         await asyncio.sleep(min(LONGEST_BACKOFF_S, BACKOFF_S * 2**failures) * random())
         failures = min(failures + 1, 10)
-    async for late in _written(server, run_id, after):  # what was on its way to the disk when the run ended
+    async for late in _written(server, run_id, stages, after):  # what was on its way to the disk when the run ended
         yield late
 
 
@@ -116,6 +116,8 @@ def _shower(*, as_json: bool) -> Callable[[Line], None]:
 
 def words(line: Line, *, now_ms: int) -> list[tuple[str, str]]:
     """Return how a line reads, in parts with their styles."""
+    if line["stage"] is None:
+        return [(f"{when(line['at'], now_ms=now_ms)} ", "dim"), (f"… {printable(line['text'])}", "yellow")]
     style = LEVELS.get(line["level"], "")
     nth = f", attempt {line['attempt']}" if line["attempt"] > 1 else ""
     loud = f"{line['level']}: " if line["level"] not in ("info", "debug") else ""

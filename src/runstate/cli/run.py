@@ -49,5 +49,5 @@ def run(
     else:
         say(outcome(document.run.to_dict(), now_ms=document.at_ms))
     if document.run.state == "failed":
-        tell(f"the whole log is in {data / 'logs' / document.key.id}.jsonl")
+        tell(f"the whole log is in {data / 'logs' / document.key.id}")
     return exit_code_of_state(document.run.state)

@@ -60,7 +60,11 @@ def serve(
     keep_days: Annotated[
         float | None,
         typer.Option(
-            "--keep-days", metavar="D", min=0, help="Thin history: versions older than D days go.", show_default=False
+            "--keep-days",
+            metavar="D",
+            min=0,
+            help="Thin history: versions and logs older than D days go.",
+            show_default=False,
         ),
     ] = None,
     keep_versions: Annotated[
@@ -69,6 +73,9 @@ def serve(
             "--keep-versions", metavar="N", min=1, help="Thin history: the latest N of each stay.", show_default=False
         ),
     ] = None,
+    log_mib: Annotated[
+        int, typer.Option("--log-mib", metavar="N", min=1, help="Of each run's log the latest N MiB stay.")
+    ] = 64,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the stages' log lines on stderr.")] = False,
 ) -> int:
     """Serve pipelines: the API, the live stream and the dashboard on one port.
@@ -112,6 +119,7 @@ def serve(
                 port=port,
                 policy=policy,
                 keep=Keep(keep_days, keep_versions),
+                max_log_bytes=log_mib * 1024 * 1024,
                 on_ready=lambda url: say(f"runstate is serving {url}"),
                 on_line=on_line if verbose else None,
             )

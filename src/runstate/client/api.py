@@ -119,17 +119,33 @@ class Client:
         """Return a page of a run's commits (PROTOCOL H6)."""
         return await self._http.object(f"api/runs/{_part(run_id)}/history", {"after": after, "limit": limit})
 
-    async def logs(self, run_id: str, *, after: int | None = None, limit: int | None = None) -> dict[str, Json]:
-        """Return a page of a run's log lines after an offset (PROTOCOL H8)."""
-        return await self._http.log(f"api/runs/{_part(run_id)}/logs", {"after": after, "limit": limit})
+    async def logs(
+        self,
+        run_id: str,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        tail: int | None = None,
+        stages: Sequence[str] | None = None,
+    ) -> dict[str, Json]:
+        """Return a page of a run's log lines after an offset, or the last `tail` of them (PROTOCOL H8).
 
-    async def follow_logs(self, run_id: str, *, after: int = 0) -> AsyncGenerator[dict[str, Json]]:
+        A line with `gap` stands where lines are missing. `stages` leaves out the lines of others.
+        """
+        asked = {"after": after, "limit": limit, "tail": tail, "stage": None if stages is None else ",".join(stages)}
+        return await self._http.log(f"api/runs/{_part(run_id)}/logs", asked)
+
+    async def follow_logs(
+        self, run_id: str, *, after: int = 0, stages: Sequence[str] | None = None
+    ) -> AsyncGenerator[dict[str, Json]]:
         """Yield a run's log lines after an offset, as they are written, until the run is over or the server ends.
+
+        A line with `gap` stands where lines are missing: dropped to keep the log in its bounds, or lost.
 
         Raises:
             ServerUnreachable: The connection broke; go on after the last line's `offset`.
         """
-        async for line in self._http.log_lines(f"api/runs/{_part(run_id)}/logs", after):
+        async for line in self._http.log_lines(f"api/runs/{_part(run_id)}/logs", after, stages):
             yield line
 
     async def runs(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -89,10 +89,12 @@ class Http:
         asked = {name: value for name, value in query.items() if value is not None}
         return _object((await self._request("GET", path, params=asked)).content)
 
-    async def log_lines(self, path: str, after: int) -> AsyncGenerator[dict[str, Json]]:
+    async def log_lines(
+        self, path: str, after: int, stages: Sequence[str] | None = None
+    ) -> AsyncGenerator[dict[str, Json]]:
         """Yield the lines of a log until the server ends it, over one connection."""
         decoder = SseDecoder()
-        asked = {"after": str(after), "follow": "1"}
+        asked = {"after": str(after), "follow": "1"} | ({} if stages is None else {"stage": ",".join(stages)})
         patience = httpx.Timeout(self._client.timeout.connect, read=LOG_SILENCE_S)
         headers = {"accept": "text/event-stream"}
         try:

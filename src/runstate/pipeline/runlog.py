@@ -1,27 +1,31 @@
-"""The log lines of runs: one file of JSON lines per run, beside the journal and never in a document (PROTOCOL D7).
+"""The log lines of runs: beside the journal and never in a document (PROTOCOL D7), in the files of `logfiles.py`.
 
-A thread writes, so a slow disk holds only those who log much, never the event loop. What stands here is bounded: a run's
-log ends with a marker once it is full. A line's offset is the number of bytes up to and with it, so reading on after the
-last offset one has seen is a seek.
+A thread writes, so a slow disk holds only those who log much, never the event loop. Memory is bounded: whoever logs while
+too much waits for the disk waits too. A follower has an offset and an event that says "there is more", never a queue.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Full, Queue
-from typing import Any, BinaryIO, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from runstate.core.times import format_time
+from runstate.pipeline.logfiles import Page, Tail, encode_line, read, read_last, written_ms
+from runstate.ports import Clock
 
 MAX_LOG_BYTES = 64 * 1024 * 1024  # of one run
+MAX_WAITING_BYTES = 4 * 1024 * 1024  # on their way to the disk, of all runs
 MAX_OPEN_FILES = 64
-MAX_WAITING_LINES = 10_000
+MAX_TAILS = 1024
+LINE_OVERHEAD_BYTES = 200  # what a waiting line takes beside its text
+
+log = logging.getLogger("runstate.pipeline")
 
 
 class Line(NamedTuple):
@@ -35,57 +39,78 @@ class Line(NamedTuple):
     text: str
 
 
-class Page(NamedTuple):
-    """Lines of a run's log, each a JSON object with its `offset`."""
-
-    lines: tuple[dict[str, Any], ...]
-    next: int  #: Reading on after this offset continues here.
-
-
 class RunLogs:
     """Writes lines below one directory; `close` returns once all are in their files."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._queue: Queue[Line | threading.Event | None] = Queue(MAX_WAITING_LINES)
-        self._files: dict[str, BinaryIO] = {}
+    def __init__(self, directory: Path, *, clock: Clock, max_bytes: int = MAX_LOG_BYTES) -> None:
+        """Begin to write.
+
+        Args:
+            max_bytes: What the log of one run may take; its oldest lines go beyond that.
+        """
+        self._directory, self._clock, self._max_bytes = directory, clock, max_bytes
+        self._waiting: deque[Line | Callable[[], None]] = deque()
+        self._waiting_bytes = 0
+        self._more = threading.Condition()
+        self._room: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None  # for whom waits to log
+        self._tails: OrderedDict[str, Tail] = OrderedDict()
+        self._lost: dict[str, int] = {}  # lines of runs whose log cannot even be begun
         self._followers: dict[str, set[asyncio.Event]] = {}
+        self._closing = self._in_trouble = False
         self._thread = threading.Thread(target=self._run, name="runstate-logs", daemon=True)
         self._thread.start()
 
-    def path(self, run_id: str) -> Path:
+    def directory(self, run_id: str) -> Path:
         """Return where a run's log stands."""
-        return self._directory / f"{run_id}.jsonl"
+        return self._directory / run_id
 
     async def add(self, line: Line) -> None:
-        """Queue a line; waits while too many wait already."""
-        try:
-            self._queue.put_nowait(line)
-        except Full:
-            await asyncio.to_thread(self._queue.put, line)
+        """Take a line; waits while too much is on its way to the disk."""
+        while self._waiting_bytes > MAX_WAITING_BYTES:
+            loop, room = asyncio.get_running_loop(), asyncio.Event()
+            with self._more:
+                if self._room is None:
+                    self._room = (loop, room)
+                room = self._room[1]
+                if self._waiting_bytes <= MAX_WAITING_BYTES:
+                    break
+            await room.wait()
+        self._put(line, LINE_OVERHEAD_BYTES + len(line.text))
 
-    def read(self, run_id: str, *, after: int, limit: int) -> Page:
+    def read(self, run_id: str, *, after: int, limit: int, stages: Sequence[str] | None = None) -> Page:
         """Return up to `limit` lines after an offset; blocks on the disk."""
-        try:
-            with self.path(run_id).open("rb") as file:
-                file.seek(max(0, after - 1))
-                if after > 0:
-                    file.readline()  # the rest of the line that `after` is the end of, or stands in
-                return _page(file, limit)
-        except FileNotFoundError:
-            return Page((), after)
+        now_ms = self._clock.now_ms()
+        return read(self.directory(run_id), after=after, limit=limit, stages=stages, now_ms=now_ms)
+
+    def read_last(self, run_id: str, *, count: int, stages: Sequence[str] | None = None) -> Page:
+        """Return the last lines; blocks on the disk."""
+        return read_last(self.directory(run_id), count=count, stages=stages, now_ms=self._clock.now_ms())
 
     def flush(self) -> None:
         """Return once every line that was added before is in its file; blocks."""
         reached = threading.Event()
-        self._queue.put(reached)
+        self._put(reached.set)
         reached.wait()
+
+    def older_than(self, before_ms: int) -> list[str]:
+        """Return the runs whose logs have lines, and were last written before a wall time; blocks on the disk."""
+        if not self._directory.exists():
+            return []
+        found = []
+        for directory in sorted(self._directory.iterdir()):
+            written = written_ms(directory) if directory.is_dir() else None
+            if written is not None and written < before_ms:
+                found.append(directory.name)
+        return found
+
+    def forget(self, run_id: str) -> None:
+        """Let go of a run's lines, in turn with what is written; a gap stays in their place."""
+        self._put(lambda: self._tail(run_id).forget())
 
     @contextmanager
     def following(self, run_id: str) -> Iterator[asyncio.Event]:
         """Give an event that is set whenever lines of the run have been written, as long as the block lasts."""
-        loop, written = asyncio.get_running_loop(), asyncio.Event()
-        self._loop = loop
+        self._loop, written = asyncio.get_running_loop(), asyncio.Event()
         self._followers.setdefault(run_id, set()).add(written)
         try:
             yield written
@@ -94,61 +119,91 @@ class RunLogs:
             if not self._followers[run_id]:
                 del self._followers[run_id]
 
+    def close(self) -> None:
+        """Write what waits and close the files."""
+        with self._more:
+            self._closing = True
+            self._more.notify()
+        self._thread.join()
+
     def _tell(self, run_id: str) -> None:
         for written in self._followers.get(run_id, ()):
             written.set()
 
-    def close(self) -> None:
-        """Write what is queued and close the files."""
-        self._queue.put(None)
-        self._thread.join()
+    def _put(self, work: Line | Callable[[], None], size: int = 0) -> None:
+        with self._more:
+            self._waiting.append(work)
+            self._waiting_bytes += size
+            self._more.notify()
 
     def _run(self) -> None:
-        while (line := self._queue.get()) is not None:
-            if isinstance(line, threading.Event):
-                line.set()
-                continue
+        while True:
+            with self._more:
+                while not self._waiting and not self._closing:
+                    self._more.wait()
+                work, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
+                room, self._room = self._room, None
+            if not work:
+                break
+            if room is not None:
+                _call(room[0], room[1].set)
             try:
-                self._write(line)
-                if line.run_id in self._followers:
-                    self._loop.call_soon_threadsafe(self._tell, line.run_id)
-            except OSError:
-                # A full disk must not end the thread; the journal's own trouble is what the server reports.
-                self._files.pop(line.run_id, None)
-        for file in self._files.values():
-            file.close()
+                self._do(work)
+            except Exception:
+                # The top of the thread: were it to end, everybody who logs would wait for ever without a word.
+                log.exception("the logs' thread met a bug", extra={"event": "log_failed"})
+        for tail in self._tails.values():
+            tail.close()
 
-    def _write(self, line: Line) -> None:
-        file = self._files.get(line.run_id) or self._open(line.run_id)
-        if file.tell() > MAX_LOG_BYTES:
-            return
-        record = {
-            "at": format_time(line.at_ms),
-            "stage": line.stage,
-            "attempt": line.attempt,
-            "level": line.level,
-            "text": line.text,
-        }
-        file.write(msgspec.json.encode(record) + b"\n")
-        if file.tell() > MAX_LOG_BYTES:
-            full = record | {"level": "warning", "text": "the log of this run is full; later lines are dropped"}
-            file.write(msgspec.json.encode(full) + b"\n")
+    def _do(self, work: deque[Line | Callable[[], None]]) -> None:
+        lines: dict[str, list[Line]] = {}
+        for piece in work:
+            if isinstance(piece, Line):
+                lines.setdefault(piece.run_id, []).append(piece)
+            else:
+                self._write(lines)
+                lines = {}
+                with self._trouble_told():
+                    piece()
+        self._write(lines)
 
-    def _open(self, run_id: str) -> BinaryIO:
-        if len(self._files) >= MAX_OPEN_FILES:
-            self._files.pop(next(iter(self._files))).close()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        file = self.path(run_id).open("ab", buffering=0)  # each line is there for `tail -f` at once
-        self._files[run_id] = file
-        return file
+    def _write(self, lines: dict[str, list[Line]]) -> None:
+        for run_id, of_run in lines.items():
+            self._lost[run_id] = self._lost.get(run_id, 0) + len(of_run)
+            with self._trouble_told():
+                tail = self._tail(run_id)
+                tail.lost += self._lost.pop(run_id) - len(of_run)
+                encoded = (encode_line(i.at_ms, i.stage, i.attempt, i.level, i.text) for i in of_run)
+                tail.write(encoded, now_ms=of_run[-1].at_ms)
+                if tail.lost:
+                    raise OSError(f"{tail.lost} lines of run {run_id} could not be written")
+            if run_id in self._followers:
+                _call(self._loop, self._tell, run_id)
+
+    @contextmanager
+    def _trouble_told(self) -> Iterator[None]:
+        """Let a full disk neither end the thread nor fill the server's own log; what is lost leaves a gap in the run's."""
+        try:
+            yield
+        except OSError as error:
+            if not self._in_trouble:
+                log.warning("log lines are lost: %s", error, extra={"event": "log_lines_lost"})
+            self._in_trouble = True
+        else:
+            self._in_trouble = False
+
+    def _tail(self, run_id: str) -> Tail:
+        if run_id not in self._tails:
+            self._tails[run_id] = Tail.open(self.directory(run_id), self._max_bytes, now_ms=self._clock.now_ms())
+            if len(self._tails) > MAX_TAILS:
+                self._tails.popitem(last=False)[1].close()
+        self._tails.move_to_end(run_id)
+        open_ones = [tail for tail in self._tails.values() if tail.file is not None]
+        for tail in open_ones[: max(0, len(open_ones) - MAX_OPEN_FILES)]:
+            tail.close()
+        return self._tails[run_id]
 
 
-def _page(file: BinaryIO, limit: int) -> Page:
-    lines: list[dict[str, Any]] = []
-    offset = file.tell()
-    for line in file:
-        if len(lines) == limit or not line.endswith(b"\n"):
-            break  # a line that is still being written is read the next time
-        offset += len(line)
-        lines.append({"offset": offset} | msgspec.json.decode(line))
-    return Page(tuple(lines), offset)
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: str) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits in it any more
+        loop.call_soon_threadsafe(function, *args)

@@ -23,6 +23,7 @@ from runstate.core.errors import RunstateError
 from runstate.engine import Engine, open_engine
 from runstate.pipeline.definition import Pipeline, check_pipelines
 from runstate.pipeline.orchestrator import Orchestrator
+from runstate.pipeline.runlog import MAX_LOG_BYTES
 from runstate.server.access import AccessControl, Policy, Sessions, Token
 from runstate.server.commands import Commands
 from runstate.server.contract.serving import serve_asyncapi, serve_openapi
@@ -51,6 +52,7 @@ class Runstate:
         origins: Sequence[str] = (),
         any_host: bool = False,
         keep: Keep | None = None,
+        max_log_bytes: int = MAX_LOG_BYTES,
     ) -> None:
         """Name what is served; nothing is opened before the lifespan begins.
 
@@ -59,7 +61,8 @@ class Runstate:
             data: The data directory; made if need be.
             tokens: Who may come in; none: everybody on this machine.
             origins: Pages of other servers that may use this one.
-            keep: What history keeps; None: everything.
+            keep: What history and logs keep; None: everything.
+            max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
             any_host: Whether `Host` may be any name although there are no tokens: the host application watches over it.
 
         Raises:
@@ -68,7 +71,7 @@ class Runstate:
         check_pipelines(pipelines)
         self._pipelines, self._data = tuple(pipelines), Path(data)
         self._policy = Policy(tuple(tokens), frozenset(origins), any_host)
-        self._keep = keep
+        self._keep, self._max_log_bytes = keep, max_log_bytes
         self._engine: Engine | None = None
         self._api: Starlette | None = None
         self._stack = AsyncExitStack()
@@ -98,7 +101,9 @@ class Runstate:
         Raises:
             StoreError: The data directory cannot be used.
         """
-        async with open_engine(self._pipelines, self._data, keep=self._keep) as engine:
+        async with open_engine(
+            self._pipelines, self._data, keep=self._keep, max_log_bytes=self._max_log_bytes
+        ) as engine:
             self._engine, self._api = engine, make_api(engine, self._policy)
             try:
                 yield

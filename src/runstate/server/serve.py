@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from runstate.core.errors import CallerError
 from runstate.engine import Engine, open_engine
 from runstate.pipeline.definition import Pipeline
-from runstate.pipeline.runlog import Line
+from runstate.pipeline.runlog import MAX_LOG_BYTES, Line
 from runstate.server.access import Policy
 from runstate.server.app import make_api
 from runstate.server.stream import ABORT
@@ -78,6 +78,7 @@ async def serve(
     port: int = 8642,
     policy: Policy | None = None,
     keep: Keep | None = None,
+    max_log_bytes: int = MAX_LOG_BYTES,
     on_ready: Callable[[str], None],
     on_line: Callable[[Line], None] | None = None,
 ) -> None:
@@ -89,7 +90,8 @@ async def serve(
         host: An address of this machine; any but a loopback address needs tokens, or `policy.any_host`.
         port: 0 chooses a free one.
         policy: Who may come in; None: everybody on this machine.
-        keep: What history keeps; None: everything.
+        keep: What history and logs keep; None: everything.
+        max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
         on_ready: Called with the URL once connections are accepted.
         on_line: Called with each log line of a stage.
 
@@ -104,7 +106,7 @@ async def serve(
     listener = listen(host, port, is_open=not policy.tokens and not policy.any_host)
     try:
         url = url_of(listener)
-        async with open_engine(pipelines, data, on_line=on_line, keep=keep) as engine:
+        async with open_engine(pipelines, data, on_line=on_line, keep=keep, max_log_bytes=max_log_bytes) as engine:
             engine.lock.set_url(url)
             config = uvicorn.Config(
                 make_api(engine, policy),

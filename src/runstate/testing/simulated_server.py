@@ -252,7 +252,7 @@ class Server:
             make_writer=lambda journal, tell: InlineWriter(journal, tell, delay_s=delay_s),
         )
         self.source = Source(manager)
-        logs = RunLogs(self._directory / "logs")
+        logs = RunLogs(self._directory / "logs", clock=virtual_loop())
         try:
             async with manager.running():
                 self.orchestrator = Orchestrator(
