@@ -82,7 +82,9 @@ def test_a_pipeline_runs_once_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_failed_stage_is_tried_again_after_its_pause(tmp_path: Path) -> None:
-    """The pause doubles with each failure; attempts count on; the last failure's text is gone once it succeeds."""
+    """The pause doubles with each failure, with up to a quarter by chance; attempts count on; the last failure's text is
+    gone once it succeeds.
+    """
 
     async def main() -> None:
         runner = ScriptedRunner({"translator": [fail, fail]})
@@ -91,7 +93,7 @@ def test_a_failed_stage_is_tried_again_after_its_pause(tmp_path: Path) -> None:
             began_s = asyncio.get_running_loop().time()
             run_id = (await world.orchestrator.start()).key.id
             ended = (await world.orchestrator.finished(run_id)).run
-            assert 30 <= asyncio.get_running_loop().time() - began_s < 31
+            assert 30 <= asyncio.get_running_loop().time() - began_s < 38
             assert world.states(run_id) == [
                 "starting", "running_translator", "retrying", "running_translator", "retrying",
                 "running_translator", "running_merger", "success",

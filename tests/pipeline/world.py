@@ -73,9 +73,9 @@ async def _nothing(ctx: object) -> None:
     """What a scripted runner never calls."""
 
 
-def make_pipeline(name: str = "demo", stages: dict[str, dict[str, Any]] | None = None) -> Pipeline:
-    """Return a pipeline whose stages a scripted runner executes; the values are the options of `stage`."""
-    pipeline = Pipeline(name, progress_interval_s=0)
+def make_pipeline(name: str = "demo", stages: dict[str, dict[str, Any]] | None = None, **whole: Any) -> Pipeline:
+    """Return a pipeline whose stages a scripted runner executes; the values are the options of `stage`, `whole` the pipeline's."""
+    pipeline = Pipeline(name, progress_interval_s=0, **whole)
     for stage, options in (stages or {"translator": {}, "analyzer": {}, "merger": {}}).items():
         pipeline.stage(name=stage, **options)(_nothing)
     return pipeline

@@ -183,6 +183,7 @@ class Ledger(_Value, frozen=True, kw_only=True):
     failures: int = 0  #: Failed attempts that used up one of the stage's retries.
     interruptions: int = 0  #: Attempts that ended because the server went away.
     worker: Worker | None = None  #: The process that may still be alive after a crash.
+    retried_at: str | None = None  #: When a person last let the run go on; the whole run's, not the stage's.
 
 
 Value = RunContext | PipelineDocument

@@ -135,10 +135,10 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: C901, PLR0912,
                     f"the outputs of stage {stage} are {len(outputs.encoded)} bytes, more than {MAX_OUTPUTS_BYTES}"
                 )
             done = replace(record, state="success", ended_at=now, heartbeat_at=now, outputs=outputs)
-            return Run(_advance(context, stage, done, now), Ledger())
+            return Run(_advance(context, stage, done, now), Ledger(retried_at=ledger.retried_at))
         case StageSkipped(stage, attempt):
             done = replace(_running(context, stage, attempt), state="skipped", ended_at=now, heartbeat_at=now)
-            return Run(_advance(context, stage, done, now), Ledger())
+            return Run(_advance(context, stage, done, now), Ledger(retried_at=ledger.retried_at))
         case AttemptFailed(stage, attempt, error, code, retry):
             record = replace(
                 _running(context, stage, attempt),
@@ -166,7 +166,7 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: C901, PLR0912,
         case RunFailed(error, code):
             return Run(_end(context, Phase.FAILED, "failed", cut_text(error, MAX_ERROR_BYTES), code, now), Ledger())
         case RunRetried():
-            return Run(_again(context), Ledger())
+            return Run(_again(context), Ledger(retried_at=now))
         case StopAsked(by, reason):
             if is_terminal(context.state):
                 check_move(context.stage_order, state_of(context), State(Phase.STOPPED, None))

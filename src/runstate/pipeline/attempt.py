@@ -151,12 +151,14 @@ async def see_through(
     manager: PipelineStateManager,
     reporter: FactReporter,
     asked: asyncio.Event,
+    limit_s: float | None,
     lease_s: float = LEASE_S,
 ) -> Ended:
     """Begin the prepared `work` and return how it ended, once it is dead.
 
     Args:
         asked: Set when the attempt shall end: it is told, and killed after the stage's grace period.
+        limit_s: Seconds after which the attempt is ended likewise; None: never.
         lease_s: Seconds of silence within which a worker that has a heartbeat is killed as `lost`.
 
     Raises:
@@ -177,7 +179,7 @@ async def see_through(
         ended = group.create_task(work.wait())
         told = group.create_task(asked.wait())
         silence = group.create_task(reporter.silence(lease_s) if work.has_heartbeat else asyncio.Event().wait())
-        await asyncio.wait({ended, told, silence}, timeout=stage.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ended, told, silence}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         why: Literal["itself", "timeout", "asked"] = "itself" if ended.done() else "asked" if told.done() else "timeout"
         is_lost = not ended.done() and not told.done() and silence.done()
         told.cancel()

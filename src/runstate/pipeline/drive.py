@@ -28,11 +28,13 @@ from runstate.pipeline.decide import (
     Commit,
     Execute,
     Finish,
+    Limit,
     WaitUntil,
     current_stage,
     decide,
     interrupted,
     judge,
+    limit_of,
     not_served,
 )
 from runstate.pipeline.definition import Pipeline
@@ -68,6 +70,11 @@ class Surroundings:
         """Return a pipeline's stages by name; none if it is not served."""
         served = self.pipelines.get(pipeline)
         return {} if served is None else {stage.name: stage for stage in served.stages}
+
+    def timeout_of(self, pipeline: str) -> float | None:
+        """Return how long a run of the pipeline may take, in seconds."""
+        served = self.pipelines.get(pipeline)
+        return None if served is None else served.timeout_s
 
 
 class Drive:
@@ -110,7 +117,8 @@ class Drive:
         """Do the next thing; return whether the run is over."""
         run = self._manager.pending_run(self._run_id)
         stages = self._around.stages_of(run.context.pipeline)
-        action = decide(run, stages, now_ms=self._around.clock.now_ms())
+        timeout_s = self._around.timeout_of(run.context.pipeline)
+        action = decide(run, stages, now_ms=self._around.clock.now_ms(), timeout_s=timeout_s)
         match action:
             case Finish():
                 self.has_finished = True
@@ -126,12 +134,14 @@ class Drive:
                 except TimeoutError:
                     pass
             case Execute(name, attempt):
-                await self._execute(run.context, stages[name], attempt)
+                now_ms = self._around.clock.now_ms()
+                limit = limit_of(run, stages[name], now_ms=now_ms, timeout_s=timeout_s)
+                await self._execute(run.context, stages[name], attempt, limit)
             case _:
                 assert_never(action)
         return False
 
-    async def _execute(self, context: RunContext, stage: Stage, attempt: int) -> None:
+    async def _execute(self, context: RunContext, stage: Stage, attempt: int, limit: Limit) -> None:
         reporter = FactReporter(
             self._manager,
             self._around.logs,
@@ -156,9 +166,10 @@ class Drive:
                 manager=self._manager,
                 reporter=reporter,
                 asked=self._asked,
+                limit_s=limit.seconds,
                 lease_s=self._around.lease_s,
             )
-        await self._surely_end(stage, attempt, ended)
+        await self._surely_end(stage, attempt, ended, limit)
 
     def _task(self, context: RunContext, stage: Stage, attempt: int) -> StageTask:
         workdir = self._around.directory / self._run_id
@@ -177,15 +188,15 @@ class Drive:
             progress_interval_s=self._around.pipelines[context.pipeline].progress_interval_s,
         )
 
-    async def _surely_end(self, stage: Stage, attempt: int, ended: Ended) -> None:
+    async def _surely_end(self, stage: Stage, attempt: int, ended: Ended, limit: Limit) -> None:
         """Commit what the end of an attempt means, as the run stands when the journal takes it."""
         try:
-            await self.surely(lambda: self._meaning(stage, attempt, ended))
+            await self.surely(lambda: self._meaning(stage, attempt, ended, limit))
         except InvalidValue as refusal:
             refused = Ended("itself", Failed(f"InvalidValue: {refusal}", "bad_output"))
-            await self.surely(lambda: self._meaning(stage, attempt, refused))
+            await self.surely(lambda: self._meaning(stage, attempt, refused, limit))
 
-    def _meaning(self, stage: Stage, attempt: int, ended: Ended) -> Event:
+    def _meaning(self, stage: Stage, attempt: int, ended: Ended, limit: Limit) -> Event:
         run = self._manager.pending_run(self._run_id)
         if run.context.stop_requested is not None:
             return RunStopped()
@@ -193,8 +204,7 @@ class Drive:
             case "asked":
                 return interrupted(run, stage, clean=True)
             case "timeout":
-                error = f"TimeoutError: the stage took longer than {stage.timeout_s:g} s"
-                return judge(run, stage, attempt, Failed(error, "timeout"))
+                return judge(run, stage, attempt, limit.failed)
             case "itself" if self._closing and isinstance(ended.outcome, Failed):
                 # Whoever ends the server may have sent its signal to the workers too.
                 return interrupted(run, stage, clean=True)

@@ -224,7 +224,8 @@ class PipelineStateManager:
         if owner.pipeline.current_run_id != kept.key.id:
             values.append(replace(owner.pipeline, current_run_id=kept.key.id))
         self._pending.setdefault(kept.key, document)  # what its next version follows
-        return self._commit(values, cause={"event": "run_retried", "by": by}, answer=demands.answer)
+        notes = (ledger_note(kept.key.id, new.ledger),)
+        return self._commit(values, cause={"event": "run_retried", "by": by}, notes=notes, answer=demands.answer)
 
     def keep(self, note: Note) -> Ticket:
         """Make a note durable that belongs to no commit; raises StoreUnavailable like a commit."""
