@@ -80,6 +80,7 @@ async def open_engine(
     *,
     on_line: Callable[[Line], None] | None = None,
     fail_unserved: bool = True,
+    schedules: bool = True,
     keep: Keep | None = None,
     lease_s: float = LEASE_S,
     max_log_bytes: int = MAX_LOG_BYTES,
@@ -94,6 +95,7 @@ async def open_engine(
         keep: What history and logs keep; None: everything.
         max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
         fail_unserved: End active runs of pipelines that are not among these, instead of leaving them alone.
+        schedules: Start runs that are due; else schedules are left alone.
 
     Raises:
         StoreInUse: Another process holds the directory.
@@ -126,7 +128,7 @@ async def open_engine(
             on_line=on_line,
             lease_s=lease_s,
         )
-        await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved))
+        await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved, schedules=schedules))
         external = ExternalRuns(manager, clock=clock, logs=logs, on_line=on_line)
         await stack.enter_async_context(external.running(take_over=fail_unserved))
         group = await stack.enter_async_context(asyncio.TaskGroup())

@@ -23,7 +23,7 @@ class Opened:
 
     epoch: str  #: Of this incarnation of the store (PROTOCOL V1).
     revision: int  #: Of the latest commit; 0 for a new store.
-    documents: tuple[Document, ...]  #: Every pipeline, each pipeline's current run, every run that is not terminal.
+    documents: tuple[Document, ...]  #: Every pipeline, each pipeline's current run, every run that is not over.
     notes: tuple[Note, ...]
 
 

@@ -106,10 +106,10 @@ def test_a_pipeline_without_stages_is_refused_when_it_is_served() -> None:
         check_pipeline(Pipeline("demo"))
 
 
-def test_options_of_later_releases_are_refused() -> None:
+def test_options_that_are_none_are_refused() -> None:
     """Nothing is silently ignored."""
-    with pytest.raises(DefinitionError, match="run_policy 'gated' is not supported yet"):
-        Pipeline("demo", run_policy="gated")  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match='run_policy is \'never\'; use "always" or "gated"'):
+        Pipeline("demo", run_policy="never")  # type: ignore[arg-type]
     with pytest.raises(DefinitionError, match="progress_interval_s is -1"):
         Pipeline("demo", progress_interval_s=-1)
     with pytest.raises(DefinitionError, match="needs a function"):
@@ -160,3 +160,31 @@ def test_placeholders_are_replaced_and_braces_stay() -> None:
     """Also where a value looks like a placeholder."""
     values = {"workdir": "{run_id}", "run_id": "7", "attempt": "2"}
     assert expand("a {workdir}/{attempt} ${{HOME}} }}{{", values) == "a {run_id}/2 ${HOME} }{"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"cron": "0 25 * * *"}, "cron '0 25 \\* \\* \\*' is not a cron expression: bad hour"),
+        ({"cron": "* * * *"}, "has 4 fields; 5 are needed, or 6 with seconds in front"),
+        ({"cron": "0 0 30 2 *"}, "is not a cron expression: bad day-of-month"),
+        ({"cron": "0 0 * * *", "tz": "Mars/Olympus"}, "tz 'Mars/Olympus' is not a time zone"),
+        ({"cron": "0 0 * * *", "missed": "twice"}, "missed is 'twice'; use skip or run_once"),
+        ({"cron": "0 0 * * *", "overlap": "both"}, "overlap is 'both'; use skip or queue"),
+        ({"cron": "0 0 * * *", "enabled": 1}, "enabled is 1; true or false is needed"),
+        ({"cron": 5}, "cron is 5; a text is needed"),
+    ],
+)
+def test_a_schedule_that_is_none_names_its_place(arguments: dict[str, Any], text: str) -> None:
+    """One sentence: where, what, what to do."""
+    pipeline = Pipeline("demo")
+    with pytest.raises(DefinitionError, match=rf"pipeline demo \(.*test_definition.py:\d+\): schedule: .*{text}"):
+        pipeline.schedule(**arguments)
+
+
+def test_a_pipeline_has_one_schedule() -> None:
+    """A second one would be ignored silently."""
+    pipeline = Pipeline("demo")
+    pipeline.schedule("0 7 * * 1-5", tz="America/Chicago")
+    with pytest.raises(DefinitionError, match="there is a schedule already"):
+        pipeline.schedule("0 8 * * *")

@@ -14,6 +14,7 @@ from runstate.journal.memory import MemoryJournal
 from runstate.pipeline.drive import Runners
 from runstate.pipeline.orchestrator import Orchestrator
 from runstate.pipeline.runlog import RunLogs
+from runstate.ports import Clock
 from runstate.state.bus import EventBus
 from runstate.state.manager import PipelineStateManager
 from runstate.testing.inline_writer import InlineWriter
@@ -49,10 +50,14 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    tmp_path: Path, pipelines: list[Pipeline], runners: Runners, journal: MemoryJournal | None = None
+    tmp_path: Path,
+    pipelines: list[Pipeline],
+    runners: Runners,
+    journal: MemoryJournal | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[World]:
     """Run an orchestrator over a journal in memory for as long as the block lasts."""
-    clock = virtual_loop()
+    clock = clock or virtual_loop()
     journal = journal or MemoryJournal(epoch=EPOCH)
     manager = PipelineStateManager(
         journal, journal.reopen(), clock=clock, bus=EventBus(clock), make_writer=InlineWriter

@@ -105,13 +105,13 @@ async def _end(server: Client, commanded: Document) -> Document:
     """Show a run, from its document after a command, until it is over; return its last document."""
     from runstate.cli.follow import view
     from runstate.cli.remote import watch
-    from runstate.core.machine import is_terminal
+    from runstate.core.machine import is_over
     from runstate.engine import SystemClock
 
     with view(SystemClock().now_ms) as shown:
         async for seen in watch(server, f"run:{commanded['run_id']}"):
             shown.show(seen.runs, seen)
             for run in seen.runs:
-                if run["version"] >= commanded["version"] and is_terminal(run["state"]):
+                if run["version"] >= commanded["version"] and is_over(run["state"]):
                     return run
     raise AssertionError("a watch has no end of its own")

@@ -152,14 +152,14 @@ async def to_end(server: Client, run_id: str, shown: View) -> dict[str, Json]:
     import asyncio
 
     from runstate.client import ServerUnreachable
-    from runstate.core.machine import is_terminal
+    from runstate.core.machine import is_over
 
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(_watch(server, shown))
         while True:
             with contextlib.suppress(ServerUnreachable):  # it is in this process: busy, or about to end, and we with it
                 run = await server.get_run(run_id)
-                if is_terminal(run.state):
+                if is_over(run.state):
                     break
             await asyncio.sleep(ASK_S)
         watching.cancel()

@@ -15,7 +15,7 @@ from runstate.cli.lines import news, outcome
 from runstate.cli.seen import Seen
 from runstate.cli.words import clock_time
 from runstate.core.canonical import Json
-from runstate.core.machine import is_terminal
+from runstate.core.machine import is_over
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -70,7 +70,7 @@ class Lines:
             before = self._shown.get(document["run_id"])
             for line in news(before, document, now_ms=now_ms):
                 self.note(line)
-            if self._ends and before and before["state"] != document["state"] and is_terminal(document["state"]):
+            if self._ends and before and before["state"] != document["state"] and is_over(document["state"]):
                 self.note(outcome(document, now_ms=now_ms))
         self._shown |= {document["run_id"]: document for document in begun}
 

@@ -25,7 +25,7 @@ from runstate.cli.stage_log import StageLog
 from runstate.core.canonical import Json
 from runstate.core.commit import Document
 from runstate.core.errors import StoreInUse, TransitionRejected
-from runstate.core.machine import is_terminal
+from runstate.core.machine import is_over
 from runstate.engine import Engine, SystemClock, open_engine
 from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.orchestrator import user_name
@@ -80,7 +80,7 @@ async def _run(
         if words is not None:
             shown.note(words)
 
-    async with open_engine([pipeline], data, on_line=on_line, fail_unserved=False) as engine:
+    async with open_engine([pipeline], data, on_line=on_line, fail_unserved=False, schedules=False) as engine:
         asked = asyncio.Event()
         _on_signals(asked, shown)
         for left in engine.manager.head.active_runs():
@@ -102,7 +102,7 @@ async def _see_through(engine: Engine, run_id: str, asked: asyncio.Event, shown:
             document = await _later(engine, run_id, seen)
             seen = document.version
             shown.show([document.run.to_dict()])
-            if is_terminal(document.run.state):
+            if is_over(document.run.state):
                 stopper.cancel()
                 return document
 

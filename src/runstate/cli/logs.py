@@ -77,7 +77,7 @@ async def _followed(server: Client, run_id: str, stages: list[str] | None) -> As
     import asyncio
 
     from runstate.client import Problem, ServerUnreachable
-    from runstate.core.machine import is_terminal
+    from runstate.core.machine import is_over
 
     after = failures = 0
     while True:
@@ -85,7 +85,7 @@ async def _followed(server: Client, run_id: str, stages: list[str] | None) -> As
             async for line in server.follow_logs(run_id, after=after, stages=stages):
                 after, failures = line["offset"], 0
                 yield line
-            if is_terminal((await server.get_run(run_id)).state):
+            if is_over((await server.get_run(run_id)).state):
                 break
         except (ServerUnreachable, Problem) as cut:
             if isinstance(cut, Problem) and cut.status < 500:

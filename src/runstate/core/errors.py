@@ -8,6 +8,7 @@
     │   ├── StaleAttempt       a fact of an attempt that is no longer the current one
     │   ├── NotStartable       a stage cannot be started (PROTOCOL D9)
     │   ├── AlreadyRunning     the pipeline has an active run (PROTOCOL C4)
+    │   ├── Blocked            the run policy lets no run start now
     │   ├── Conflict           the document is not the one that the caller has seen (PROTOCOL C2)
     │   ├── NotFound           no such pipeline, run or version
     │   └── Compacted          the version is below the retention floor (PROTOCOL H5)
@@ -79,6 +80,16 @@ class AlreadyRunning(CallerError):
     def __init__(self, pipeline: str, run_id: str) -> None:
         self.pipeline, self.run_id = pipeline, run_id
         super().__init__(f"pipeline {pipeline} is already running run {run_id}; stop it or wait for its end")
+
+
+class Blocked(CallerError):
+    """The pipeline's health and its run policy let no run start now; nothing began (PROTOCOL H9)."""
+
+    code = "blocked"
+
+    def __init__(self, pipeline: str, why: str) -> None:
+        self.pipeline = pipeline
+        super().__init__(f"pipeline {pipeline} {why}")
 
 
 class Conflict(CallerError):

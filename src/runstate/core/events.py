@@ -9,6 +9,11 @@ from runstate.core.model import Progress, Worker
 
 
 @dataclass(frozen=True, slots=True)
+class RunBegun:
+    """A run that was due and waited begins."""
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptStarted:
     """An execution of `stage` began: the first stage's, or one after a retry."""
 
@@ -122,6 +127,7 @@ Event = (
     | StageSkipped
     | AttemptFailed
     | AttemptInterrupted
+    | RunBegun
     | RunFailed
     | RunRetried
     | StopAsked

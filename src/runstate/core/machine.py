@@ -102,6 +102,11 @@ def is_terminal(word: str) -> bool:
     return phase_of(word) in TERMINAL
 
 
+def is_over(word: str) -> bool:
+    """Return whether nothing happens any more to a run in this wire `state`: it ended, or was cancelled before it began."""
+    return status_of(word) != "running"
+
+
 def check_move(plan: Sequence[str], old: State, new: State) -> None:
     """Check a move of a run whose stages, in running order, are `plan`.
 

@@ -89,6 +89,20 @@ class StopRequest(_Value, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class Schedule(_Value, frozen=True, kw_only=True):
+    """When a pipeline runs by itself (PROTOCOL D8)."""
+
+    cron: str  #: Five fields, or six with seconds first.
+    tz: str = "UTC"  #: IANA zone.
+    enabled: bool = True
+    missed: Literal["skip", "run_once"] = "skip"  #: What becomes of a time at which no server was there.
+    overlap: Literal["skip", "queue"] = "skip"  #: What becomes of a time at which a run is active.
+    queued_at: str | None = None  #: The time whose run waits for the active one.
+    next_run_at: str | None = None  #: None while it is not enabled.
+    last_run_id: str | None = None
+    last_skip_reason: str | None = None  #: `overlap`, `blocked`, `missed` or `disabled`.
+
+
 class Health(_Value, frozen=True, kw_only=True):
     """What recent runs say about a pipeline."""
 
@@ -165,7 +179,7 @@ class PipelineDocument(_DocumentValue, frozen=True, kw_only=True):
     updated_at: str | None
     stage_order: tuple[str, ...]
     current_run_id: str | None = None
-    schedule: None = None
+    schedule: Schedule | None = None
     health: Health = HEALTHY
 
 

@@ -25,7 +25,7 @@ from runstate.core.events import (
     StageSucceeded,
     WorkerHeard,
 )
-from runstate.core.machine import Phase, is_terminal, phase_of
+from runstate.core.machine import Phase, is_over, phase_of
 from runstate.core.model import RunContext, cut_text, make_progress
 from runstate.core.run import Run, step
 
@@ -209,7 +209,7 @@ def fold(run: Run, facts: Sequence[ReportedFact], *, now_ms: int) -> Folded:
             lines.extend(_lines(context, LogTold(stage=fact.stage, text=f"skipped: {fact.reason}")))
         run = step(run, event, now_ms=now_ms)
         events.append(event)
-        if is_terminal(run.context.state) and context.stop_requested is not None:
+        if is_over(run.context.state) and context.stop_requested is not None:
             break
     return Folded(tuple(events), tuple(lines))
 

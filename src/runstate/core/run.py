@@ -2,6 +2,7 @@
 
 An event is a fact that happened, past tense. `step` folds it into the document and its ledger and refuses what the state
 machine does not allow; it stamps no version and no epoch, the commit does (`core/commit.py`).
+Longer than others: all that can happen to a run stands in one place.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from runstate.core.events import (
     Event,
     MetadataChanged,
     ProgressReported,
+    RunBegun,
     RunFailed,
     RunRetried,
     RunStopped,
@@ -29,7 +31,7 @@ from runstate.core.events import (
     WorkerHeard,
     WorkerKnown,
 )
-from runstate.core.machine import Phase, State, check_move, is_terminal, phase_of, status_of
+from runstate.core.machine import Phase, State, check_move, is_over, phase_of, status_of
 from runstate.core.model import (
     MAX_ERROR_BYTES,
     MAX_OUTPUTS_BYTES,
@@ -57,15 +59,16 @@ class Run(NamedTuple):
 def new_run(
     *, pipeline: str, run_id: str, plan: Sequence[str], metadata: FrozenJson, trigger: Trigger, now_ms: int
 ) -> Run:
-    """Return a run in `starting`; its version 1 (D2)."""
+    """Return a run in `starting`, or in `scheduled` where a schedule made it due; its version 1 (D2)."""
+    waits = trigger.kind == "schedule"
     context = RunContext(
         epoch="",
         pipeline=pipeline,
         run_id=run_id,
         version=0,
-        state="starting",
+        state="scheduled" if waits else "starting",
         status="running",
-        started_at=format_time(now_ms),
+        started_at=None if waits else format_time(now_ms),
         metadata=metadata,
         trigger=trigger,
         stage_order=tuple(plan),
@@ -104,6 +107,9 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: C901, PLR0912,
     context, ledger = run
     now = format_time(now_ms)
     match event:
+        case RunBegun():
+            check_move(context.stage_order, state_of(context), State(Phase.STARTING, None))
+            return Run(replace(context, state="starting", started_at=now), ledger)
         case AttemptStarted(stage):
             if phase_of(context.state) is Phase.RUNNING:
                 # A running stage gives way to the next one by its own success alone.
@@ -124,7 +130,7 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: C901, PLR0912,
         case MetadataChanged(stage, attempt, patch):
             if stage is not None:
                 _running(context, stage, attempt)
-            elif is_terminal(context.state):
+            elif is_over(context.state):
                 raise StaleAttempt(f"the run is {context.state}; its metadata do not change any more")
             merged = FrozenJson(_merge(context.metadata.to_dict(), patch.to_dict()), "metadata")
             return Run(replace(context, metadata=merged), ledger)
@@ -168,12 +174,16 @@ def step(run: Run, event: Event, *, now_ms: int) -> Run:  # noqa: C901, PLR0912,
         case RunRetried():
             return Run(_again(context), Ledger(retried_at=now))
         case StopAsked(by, reason):
-            if is_terminal(context.state):
+            if is_over(context.state):
                 check_move(context.stage_order, state_of(context), State(Phase.STOPPED, None))
             if context.stop_requested is not None:
                 return run
             why = None if reason is None else cut_text(reason, MAX_REASON_BYTES)
-            return Run(replace(context, stop_requested=StopRequest(at=now, by=by, reason=why)), ledger)
+            asking = replace(context, stop_requested=StopRequest(at=now, by=by, reason=why))
+            if phase_of(context.state) is Phase.SCHEDULED:
+                # Nothing of it has begun, so nothing has to end: it is cancelled.
+                return Run(replace(asking, state="idle", status="idle", ended_at=now), ledger)
+            return Run(asking, ledger)
         case RunStopped():
             asked = context.stop_requested
             why = f"Stopped: {asked.reason}" if asked is not None and asked.reason else "Stopped: on request"

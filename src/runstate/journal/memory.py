@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from runstate.core.commit import Change, Commit, Document, Key, Note
 from runstate.core.errors import Compacted, StoreUnavailable
-from runstate.core.machine import is_terminal
+from runstate.core.machine import is_over
 from runstate.journal.batch import check_batch, fold_notes
 from runstate.ports import COMMITS_AT_ONCE, Compaction, Cut, History, HistoryEntry, Opened, Retention, RunsFilter
 
@@ -109,7 +109,7 @@ class MemoryJournal:
             documents = tuple(
                 document
                 for key, document in heads.items()
-                if key.kind == "pipeline" or key in current or not is_terminal(document.run.state)
+                if key.kind == "pipeline" or key in current or not is_over(document.run.state)
             )
             notes = tuple(Note(*key, value) for key, value in sorted(self._notes.items()))
             return Opened(self._epoch, self._revision, documents, notes)

@@ -218,8 +218,8 @@ def _check_revisions(db: sqlite3.Connection, path: Path, verified: int) -> int:
 def open_documents(db: sqlite3.Connection) -> tuple[Document, ...]:
     """Return every pipeline, each one's current run, and every run that may go on, all verified."""
     found = {document.key: document for document in heads(db, "WHERE kind = 'pipeline' ORDER BY id")}
-    # The condition is that of the index `active_runs`, word for word.
-    active = "WHERE kind = 'run' AND state NOT IN ('success', 'failed', 'stopped') ORDER BY number"
+    # The condition begins as that of the index `active_runs` does, word for word; a run is idle only once it was cancelled.
+    active = "WHERE kind = 'run' AND state NOT IN ('success', 'failed', 'stopped') AND state <> 'idle' ORDER BY number"
     found |= {document.key: document for document in heads(db, active)}
     for document in list(found.values()):
         if document.key.kind == "pipeline" and document.pipeline.current_run_id is not None:

@@ -16,13 +16,14 @@ from runstate.core.events import (
     AttemptInterrupted,
     AttemptStarted,
     Event,
+    RunBegun,
     RunFailed,
     RunStopped,
     StageSkipped,
     StageSucceeded,
 )
 from runstate.core.facts import Failed, Outcome, Skipped, Succeeded
-from runstate.core.machine import Phase, is_terminal, phase_of
+from runstate.core.machine import Phase, is_over, phase_of
 from runstate.core.model import RunContext
 from runstate.core.run import Run
 from runstate.core.times import parse_time
@@ -69,10 +70,12 @@ def decide(run: Run, stages: Mapping[str, Stage], *, now_ms: int, timeout_s: flo
         timeout_s: What the run may take, see `deadline_ms`.
     """
     context = run.context
-    if is_terminal(context.state):
+    if is_over(context.state):
         return Finish()
     if context.stop_requested is not None:
         return Commit(RunStopped())
+    if phase_of(context.state) is Phase.SCHEDULED:
+        return Commit(RunBegun())
     missing = [name for name in context.stage_order if name not in stages]
     if missing:
         return Commit(not_served(f"its pipeline {context.pipeline} has no stage {missing[0]} any more"))

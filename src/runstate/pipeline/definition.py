@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-from runstate.core.errors import DefinitionError
+from runstate.core.errors import DefinitionError, InvalidValue
+from runstate.core.health import Policy
+from runstate.core.model import Schedule
 from runstate.pipeline.options import check_command, check_limit, check_name, check_options, check_seconds
 from runstate.pipeline.stage import AsyncFunction, Command, Place, PlainFunction, Stage, StageFunction
 
@@ -37,7 +39,7 @@ class Pipeline:
         name: str,
         *,
         progress_interval_s: float = 0.1,
-        run_policy: Literal["always"] = "always",
+        run_policy: Policy = "always",
         timeout_s: float | None = None,
         place: str | None = None,
     ) -> None:
@@ -46,7 +48,8 @@ class Pipeline:
         Args:
             name: Lower-case letters, digits and underscores, at most 64.
             progress_interval_s: Seconds between two commits of one stage's progress; 0 commits every call.
-            run_policy: When runs may start; `"always"` is the only policy so far.
+            run_policy: `"always"`: health informs, and refuses nothing; `"gated"`: scheduled runs start only when the pipeline
+                is healthy, others need an override when it is degraded or unstable, and an acknowledgement when it is blocked.
             timeout_s: Seconds after which a run is ended with code `timeout`, counted from its start or its last `retry`
                 command; None: never.
             place: Where the definition stands, for messages; None: the line that calls this.
@@ -57,13 +60,13 @@ class Pipeline:
         place = place or _caller()
         check_name("pipeline", name, place)
         check_seconds("progress_interval_s", progress_interval_s, f"pipeline {name} ({place})")
-        if run_policy != "always":
-            raise DefinitionError(
-                f'pipeline {name} ({place}): run_policy {run_policy!r} is not supported yet; use "always"'
-            )
+        if run_policy not in ("always", "gated"):
+            raise DefinitionError(f'pipeline {name} ({place}): run_policy is {run_policy!r}; use "always" or "gated"')
         self.name = name
         self.progress_interval_s = float(progress_interval_s)
         self.timeout_s = check_limit("timeout_s", timeout_s, f"pipeline {name} ({place})")
+        self.run_policy: Policy = run_policy
+        self.timetable: Schedule | None = None  #: What `schedule` said; None: it runs only when somebody starts it.
         self.place = place  #: `file:line` of the definition.
         self._stages: dict[str, Stage] = {}
 
@@ -183,6 +186,41 @@ class Pipeline:
             where,
         )
         self._add(name, check_command(command, env, cwd, where), options)
+
+    def schedule(
+        self,
+        cron: str,
+        *,
+        tz: str = "UTC",
+        missed: Literal["skip", "run_once"] = "skip",
+        overlap: Literal["skip", "queue"] = "skip",
+        enabled: bool = True,
+        place: str | None = None,
+    ) -> None:
+        """Let the pipeline run by itself, once it is served.
+
+        Args:
+            cron: Minute, hour, day of month, month, day of week; with six fields, seconds in front.
+            tz: IANA name of the time zone in which `cron` is read, such as `America/Chicago`.
+            missed: What becomes of times at which no server was there: `"skip"`, or `"run_once"` for all of them together.
+            overlap: What becomes of a time at which a run is active: `"skip"`, or `"queue"` one for when it is over.
+            enabled: Whether it fires.
+            place: Where the definition stands, for messages; None: the line that calls this.
+
+        Raises:
+            DefinitionError: An argument is not as described, or the pipeline has a schedule.
+        """
+        from runstate.pipeline.schedule import check_schedule
+
+        where = f"pipeline {self.name} ({place or _caller()})"
+        if self.timetable is not None:
+            raise DefinitionError(f"{where}: there is a schedule already; a pipeline has one")
+        timetable = Schedule(cron=cron, tz=tz, missed=missed, overlap=overlap, enabled=enabled)
+        try:
+            check_schedule(timetable, now_ms=0)
+        except InvalidValue as refusal:
+            raise DefinitionError(f"{where}: schedule: {refusal}") from None
+        self.timetable = timetable
 
     def _add_function(self, function: StageFunction, name: str | None, **options: object) -> None:
         if not callable(function):

@@ -21,7 +21,7 @@ from runstate.core.errors import (
 )
 from runstate.core.events import Event, RunStopped
 from runstate.core.facts import Failed
-from runstate.core.machine import Phase, is_terminal, phase_of
+from runstate.core.machine import Phase, is_over, phase_of
 from runstate.core.model import RunContext
 from runstate.pipeline.attempt import Ended, FactReporter, see_through
 from runstate.pipeline.decide import (
@@ -240,7 +240,7 @@ class Drive:
             run = self._manager.pending_run(self._run_id)
         except NotFound:
             return
-        if run.context.stop_requested is not None and not is_terminal(run.context.state):
+        if run.context.stop_requested is not None and not is_over(run.context.state):
             await self.surely(RunStopped())
         elif phase_of(run.context.state) is Phase.RUNNING:
             stage = self._around.stages_of(run.context.pipeline)[current_stage(run.context)]

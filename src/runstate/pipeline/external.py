@@ -26,7 +26,7 @@ from runstate.core.errors import (
     TransitionRejected,
 )
 from runstate.core.events import Event, RunFailed, RunStopped
-from runstate.core.machine import is_terminal
+from runstate.core.machine import is_over
 from runstate.core.model import RunContext, Trigger, is_external
 from runstate.core.reports import ReportedFact, Reporter, Told, fold
 from runstate.core.run import new_run
@@ -164,7 +164,7 @@ class ExternalRuns:
         if answered is not None:
             return await self._answer(run_id, answered)
         run = self._manager.pending_run(run_id) if self._is_active(run_id) else None
-        if run is None or is_terminal(run.context.state):
+        if run is None or is_over(run.context.state):
             raise ReporterRefused(f"run {run_id} is over; what is still told of it is refused")
         reporter.check_next(seq)
         folded = fold(run, facts, now_ms=self._clock.now_ms())
@@ -265,12 +265,12 @@ class ExternalRuns:
 
     def _is_over(self, run_id: str) -> bool:
         document = self._manager.head.run(run_id)
-        return document is None or is_terminal(document.run.state)
+        return document is None or is_over(document.run.state)
 
     async def _end(self, run_id: str, lease_s: float) -> None:
         try:
             run = self._manager.pending_run(run_id)
-            if is_terminal(run.context.state):
+            if is_over(run.context.state):
                 await self._manager.until(lambda: self._is_over(run_id) or self._manager.trouble is not None)
                 return
             ticket = self._manager.apply(run_id, _lost(run.context, lease_s, self._heard[run_id][1]))

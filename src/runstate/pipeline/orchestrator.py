@@ -1,4 +1,7 @@
-"""Orchestrator: starts and stops runs, keeps one drive per active run, and takes up at a start what was under way."""
+"""Orchestrator: starts and stops runs, keeps one drive per active run, and takes up at a start what was under way.
+
+Longer than others: every way in and out of a run's life stands in one place.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,18 @@ from pathlib import Path
 
 from runstate.core.canonical import FrozenJson, Json
 from runstate.core.commit import Document
-from runstate.core.errors import ExecutedElsewhere, InvalidValue, NotFound, StoreUnavailable, TransitionRejected
-from runstate.core.events import StopAsked
-from runstate.core.machine import is_terminal
-from runstate.core.model import Trigger, Worker, is_external
-from runstate.core.run import new_run
+from runstate.core.errors import (
+    Blocked,
+    ExecutedElsewhere,
+    InvalidValue,
+    NotFound,
+    StoreUnavailable,
+    TransitionRejected,
+)
+from runstate.core.events import RunBegun, StopAsked
+from runstate.core.machine import Phase, is_over, phase_of
+from runstate.core.model import EMPTY, Trigger, Worker, is_external
+from runstate.core.run import Run, new_run
 from runstate.pipeline.attempt import LEASE_S
 from runstate.pipeline.decide import not_served, recover
 from runstate.pipeline.definition import Pipeline, check_pipelines
@@ -24,6 +34,8 @@ from runstate.pipeline.drive import Drive, Runners, Surroundings
 from runstate.pipeline.ids import run_id as make_run_id
 from runstate.pipeline.runlog import Line, RunLogs
 from runstate.pipeline.runners.process import kill_survivor
+from runstate.pipeline.scheduler import Scheduler
+from runstate.pipeline.settings import Settings
 from runstate.ports import Clock
 from runstate.state.demands import NO_DEMANDS, Demands
 from runstate.state.durable import Ticket
@@ -66,26 +78,36 @@ class Orchestrator:
         self._clock = clock
         self._drives: dict[str, Drive] = {}
         self._closing = False
+        self._scheduler = Scheduler(manager, self.pipelines, clock, make_run=self._make_run, launch=self._launch_with)
+        self.settings = Settings(manager, self.pipelines, clock, on_schedule=self._scheduler.wake)
 
     @asynccontextmanager
-    async def running(self, *, fail_unserved: bool = True) -> AsyncIterator[None]:
+    async def running(self, *, fail_unserved: bool = True, schedules: bool = True) -> AsyncIterator[None]:
         """Drive runs for as long as the block lasts; at its end running stages are interrupted cleanly (PROTOCOL D10).
 
         Args:
             fail_unserved: End active runs of pipelines that are not served here, instead of leaving them alone.
+            schedules: Start runs that are due; else schedules are left alone.
+
+        Raises:
+            DefinitionError: A schedule is none.
         """
-        ticket = self.manager.serve({name: pipeline.stage_order for name, pipeline in self.pipelines.items()})
+        changes = await self.settings.definitions(schedules=schedules)
+        ticket = self.manager.serve({name: pipeline.stage_order for name, pipeline in self.pipelines.items()}, changes)
         if ticket is not None:
             await ticket
         self._closing = False
         async with asyncio.TaskGroup() as group:
             self._group = group
             await self._recover(fail_unserved=fail_unserved)
-            watcher = group.create_task(self._watch_store())
+            tasks = [group.create_task(self._watch_store())]
+            if schedules:
+                tasks.append(group.create_task(self._scheduler.run()))
             try:
                 yield
             finally:
-                watcher.cancel()
+                for task in tasks:
+                    task.cancel()
                 self.close()
 
     def close(self) -> None:
@@ -110,6 +132,7 @@ class Orchestrator:
         *,
         metadata: Mapping[str, Json] | None = None,
         stages: Sequence[str] | None = None,
+        override: bool = False,
         by: str | None = None,
         demands: Demands = NO_DEMANDS,
     ) -> Document:
@@ -119,6 +142,7 @@ class Orchestrator:
             pipeline: Its name; None means the default pipeline.
             metadata: A JSON object of the caller's.
             stages: Run only these stages, in the pipeline's order.
+            override: Start also while the pipeline is degraded or unstable and its run policy is `gated`.
             by: Who asks.
             demands: What must hold for it, and what is kept with it.
 
@@ -127,6 +151,7 @@ class Orchestrator:
             Conflict: `demands` does not hold.
             InvalidValue: `metadata` or `stages` is not as described.
             AlreadyRunning: The pipeline has an active run (C4).
+            Blocked: The run policy lets no run start; that this was refused is committed.
             StoreUnavailable: The journal refuses writes, or the server is about to end.
         """
         if self._closing:
@@ -134,21 +159,31 @@ class Orchestrator:
         name = self.manager.head.pipeline(pipeline).key.id
         if name not in self.pipelines:
             raise NotFound(f"pipeline {name} is not served here; it only stands in the store")
-        now_ms = self._clock.now_ms()
-        run = new_run(
-            pipeline=name,
-            run_id=make_run_id(now_ms, os.urandom(10)),
-            plan=self._plan(name, stages),
-            metadata=FrozenJson(metadata or {}, "metadata"),
-            trigger=Trigger(kind="manual", by=by),
-            now_ms=now_ms,
-        )
-        ticket = self.manager.create_run(run, by=by, demands=demands)
+        run = self._make_run(name, Trigger(kind="manual", by=by), stages, FrozenJson(metadata or {}, "metadata"))
+        try:
+            admit = self.settings.admit(name, override=override)
+            ticket = self.manager.create_run(run, by=by, demands=demands, change=admit)
+        except Blocked:
+            await self.settings.record_refusal(name, by=by)
+            raise
         assert ticket.commit is not None and run.context.run_id is not None
         run_id = run.context.run_id
         self._launch_with(ticket, run_id)
         await ticket
         return next(change.document for change in ticket.commit.changes if change.document.key.kind == "run")
+
+    def _make_run(
+        self, name: str, trigger: Trigger, stages: Sequence[str] | None = None, metadata: FrozenJson = EMPTY
+    ) -> Run:
+        now_ms = self._clock.now_ms()
+        return new_run(
+            pipeline=name,
+            run_id=make_run_id(now_ms, os.urandom(10)),
+            plan=self._plan(name, stages),
+            metadata=metadata,
+            trigger=trigger,
+            now_ms=now_ms,
+        )
 
     def _plan(self, name: str, wanted: Sequence[str] | None) -> tuple[str, ...]:
         order = self.pipelines[name].stage_order
@@ -176,6 +211,7 @@ class Orchestrator:
             Conflict: `demands` does not hold.
             TransitionRejected: The run is neither failed nor stopped.
             AlreadyRunning: Its pipeline has an active run (PROTOCOL C4).
+            Blocked: The pipeline is blocked and its run policy is `gated`; that this was refused is committed.
             StoreUnavailable: The journal refuses writes, or the server is about to end.
         """
         if self._closing:
@@ -187,7 +223,12 @@ class Orchestrator:
             )
         if kept.run.pipeline not in self.pipelines:
             raise NotFound(f"pipeline {kept.run.pipeline} is not served here; it only stands in the store")
-        ticket = self.manager.retry_run(kept, by=by, demands=demands)
+        try:
+            admit = self.settings.admit(kept.run.pipeline, retry=True)
+            ticket = self.manager.retry_run(kept, by=by, demands=demands, change=admit)
+        except Blocked:
+            await self.settings.record_refusal(kept.run.pipeline, by=by)
+            raise
         self._launch_with(ticket, run_id)
         await ticket
         assert ticket.commit is not None
@@ -240,11 +281,11 @@ class Orchestrator:
             NotFound: No such run.
         """
 
-        def is_over() -> bool:
+        def has_ended() -> bool:
             document = self.manager.head.run(run_id)
-            return document is None or is_terminal(document.run.state)
+            return document is None or is_over(document.run.state)
 
-        await self.manager.until(is_over)
+        await self.manager.until(has_ended)
         return await self.manager.find_run(run_id)
 
     # Driving
@@ -259,8 +300,9 @@ class Orchestrator:
     def _left(self, run_id: str) -> None:
         """Let a finished drive go; its run may have been retried before this."""
         drive = self._drives.pop(run_id)
+        self._scheduler.wake()
         document = self.manager.head.run(run_id)
-        if drive.has_finished and document is not None and not is_terminal(document.run.state):
+        if drive.has_finished and document is not None and not is_over(document.run.state):
             self._launch(run_id)
 
     def _ask(self, run_id: str) -> None:
@@ -286,8 +328,11 @@ class Orchestrator:
             log.info(
                 "run %s was %s when the server went away", run_id, document.run.state, extra={"event": "recovered"}
             )
+            drive = Drive(run_id, self._around)
+            if not served and phase_of(document.run.state) is Phase.SCHEDULED:
+                await drive.surely(RunBegun())  # what has not begun cannot fail
             if event is not None:
-                await Drive(run_id, self._around).surely(event)
+                await drive.surely(event)
             if served:
                 self._launch(run_id)
 

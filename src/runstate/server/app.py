@@ -171,6 +171,8 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/pipelines/{name}", reads.pipeline),
         Route("/pipelines/{name}/status", reads.status),
         Route("/pipelines/{name}/start", commands.start, methods=["POST"]),
+        Route("/pipelines/{name}/schedule", commands.set_schedule, methods=["PUT"]),
+        Route("/pipelines/{name}/acknowledge", commands.acknowledge, methods=["POST"]),
         Route("/pipelines/{name}/runs", external.open, methods=["POST"]),
         Route("/runs", reads.runs),
         Route("/runs/{run_id}", reads.run),

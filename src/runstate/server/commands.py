@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from runstate.core.canonical import Json
 from runstate.core.commit import Document
-from runstate.core.errors import AlreadyRunning, Conflict
+from runstate.core.errors import AlreadyRunning, Blocked, Conflict
 from runstate.pipeline.orchestrator import Orchestrator
+from runstate.pipeline.schedule import MEMBERS
 from runstate.server.idempotency import Command, IdempotencyKeys
 from runstate.server.problems import Problem
 from runstate.server.query import body_of, query_of
@@ -50,10 +51,36 @@ class Commands:
 
         async def start(demands: Demands) -> Document:
             return await self._orchestrator.start(
-                owner, metadata=body.get("metadata"), stages=body.get("stages"), by=who(request), demands=demands
+                owner,
+                metadata=body.get("metadata"),
+                stages=body.get("stages"),
+                override=body.get("override", False),
+                by=who(request),
+                demands=demands,
             )
 
         return await self.answer(request, body, start, lambda: self._manager.head.status(owner))
+
+    async def set_schedule(self, request: Request) -> Response:
+        """`PUT /api/pipelines/{name}/schedule` (C1)."""
+        owner = self._manager.head.pipeline(request.path_params["name"]).key.id
+        body = await body_with(request, MEMBERS)
+
+        async def set_schedule(demands: Demands) -> Document:
+            return await self._orchestrator.settings.set_schedule(owner, body, by=who(request), demands=demands)
+
+        return await self.answer(request, body, set_schedule, lambda: self._manager.head.pipeline(owner))
+
+    async def acknowledge(self, request: Request) -> Response:
+        """`POST /api/pipelines/{name}/acknowledge` (C1)."""
+        owner = self._manager.head.pipeline(request.path_params["name"]).key.id
+        body = await body_with(request, {"reason": str})
+
+        async def acknowledge(demands: Demands) -> Document:
+            reason = body.get("reason", "")
+            return await self._orchestrator.settings.acknowledge(owner, reason, by=who(request), demands=demands)
+
+        return await self.answer(request, body, acknowledge, lambda: self._manager.head.pipeline(owner))
 
     async def stop(self, request: Request) -> Response:
         """`POST /api/runs/{run_id}/stop` (C1, C5)."""
@@ -107,6 +134,10 @@ class Commands:
             await self._shown(lambda: self._manager.head.run(run_id) is not None)
             running = self._manager.head.run(run_id)
             raise Problem(refusal.code, str(refusal), document=running.encoded if running else None) from refusal
+        except Blocked as refusal:
+            # That it was refused is committed, and readers see it.
+            owner = self._manager.head.pipeline(refusal.pipeline)
+            raise Problem(refusal.code, str(refusal), document=owner.encoded) from refusal
         except Conflict as refusal:
             revision = refusal.revision
             await self._shown(lambda: self._manager.head.revision >= revision)

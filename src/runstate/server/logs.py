@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from runstate.core import sse
-from runstate.core.machine import is_terminal
+from runstate.core.machine import is_over
 from runstate.core.model import RunContext
 from runstate.pipeline.runlog import RunLogs
 from runstate.server.problems import Problem
@@ -95,7 +95,7 @@ class Logs:
 
     def _is_over(self, run_id: str) -> bool:
         document = self._manager.head.run(run_id)
-        return document is None or is_terminal(document.run.state)
+        return document is None or is_over(document.run.state)
 
 
 def _stages_of(query: Mapping[str, str], run: RunContext) -> list[str] | None:

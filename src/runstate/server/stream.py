@@ -20,7 +20,7 @@ from runstate.core import sse
 from runstate.core.canonical import Json, decode
 from runstate.core.errors import InvalidValue, PeerError, RunstateError
 from runstate.core.frames import CLOSE_CODES, problem
-from runstate.core.machine import is_terminal
+from runstate.core.machine import is_over
 from runstate.core.position import Position
 from runstate.core.reader import Topics
 from runstate.ports import Clock
@@ -121,7 +121,7 @@ async def _as_now(manager: PipelineStateManager, wanted: Wanted) -> Wanted:
     Nothing is awaited after the last look, so a subscription made at once shows that (F1).
     """
     kept = list(wanted.kept)
-    while stale := [d for d in kept if manager.head.get(d.key) is None and not is_terminal(d.run.state)]:
+    while stale := [d for d in kept if manager.head.get(d.key) is None and not is_over(d.run.state)]:
         kept.remove(stale[0])
         kept.append(await manager.find_run(stale[0].key.id))
     return replace(wanted, kept=tuple(kept))

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from runstate.core.canonical import digest
 from runstate.core.commit import Commit, Document, Key
 from runstate.core.errors import NotFound
-from runstate.core.machine import is_terminal
+from runstate.core.machine import is_over
 from runstate.core.model import RunContext
 from runstate.core.position import Position
 from runstate.core.reader import Topics
@@ -50,7 +50,7 @@ class Head:
             if key.kind == "run"
             and document.run.pipeline == owner.key.id
             and key.id != owner.pipeline.current_run_id
-            and is_terminal(document.run.state)
+            and is_over(document.run.state)
         ]
         for key in left:
             del self._documents[key]
@@ -107,7 +107,7 @@ class Head:
 
     def active_runs(self) -> list[Document]:
         """Return every run that is not over, oldest change first."""
-        runs = [d for k, d in self._documents.items() if k.kind == "run" and not is_terminal(d.run.state)]
+        runs = [d for k, d in self._documents.items() if k.kind == "run" and not is_over(d.run.state)]
         return sorted(runs, key=lambda d: d.position.revision)
 
     def is_current(self, document: Document) -> bool:

@@ -5,7 +5,6 @@
 Commits get their revision and version at once, on the pending documents. Readers see only the durable head, which is
 swapped and published without an `await` in between (PROTOCOL V5). After a failed write the pending documents are dropped
 and the store is reopened and replayed; the same handle is never tried again.
-
 Longer than others: the only writer stands in one file.
 """
 
@@ -23,7 +22,8 @@ from runstate.core.canonical import FrozenJson
 from runstate.core.commit import Commit, Document, Key, Note, key_of, make_change
 from runstate.core.errors import AlreadyRunning, InvalidValue, NotFound, StoreError
 from runstate.core.events import Event, RunRetried, word_of
-from runstate.core.machine import is_terminal
+from runstate.core.health import Memory
+from runstate.core.machine import is_over
 from runstate.core.model import (
     Ledger,
     PipelineDocument,
@@ -32,6 +32,7 @@ from runstate.core.model import (
     is_external,
     reserve_bytes,
 )
+from runstate.core.pipeline import Change, Owner, after_run
 from runstate.core.position import Position
 from runstate.core.reports import Reporter
 from runstate.core.run import Run, reserve_of, step, with_short_texts
@@ -40,7 +41,7 @@ from runstate.state.bus import EventBus
 from runstate.state.demands import NO_DEMANDS, Demands, MakeAnswer
 from runstate.state.durable import Durability, MakeWriter, Ticket
 from runstate.state.head import Head
-from runstate.state.notes import Notes, ledger_note
+from runstate.state.notes import Notes, ledger_note, memory_note
 from runstate.state.writer import Append, JournalWriter
 
 
@@ -154,25 +155,83 @@ class PipelineStateManager:
             raise NotFound(f"there is no run {run_id} that could change")
         return Run(document.run, self._notes.ledger(run_id))
 
-    def serve(self, stage_orders: Mapping[str, Sequence[str]]) -> Ticket | None:
-        """Make the pipelines' documents say what is defined; the first becomes the default. None: nothing changed."""
+    def has_memory(self, pipeline: str) -> bool:
+        """Return whether anything is remembered of a pipeline: if not, its runs are older than memories are."""
+        return self._notes.memory(pipeline) is not None
+
+    def pending_pipeline(self, name: str) -> Owner:
+        """Return a pipeline as the next change will find it.
+
+        Raises:
+            NotFound: No such pipeline.
+        """
+        document = self._pending_document(Key("pipeline", name))
+        if document is None:
+            raise NotFound(f"there is no pipeline {name}; GET /api/pipelines lists those that are")
+        return Owner(document.pipeline, self._notes.memory(name) or Memory())
+
+    def serve(
+        self, stage_orders: Mapping[str, Sequence[str]], changes: Mapping[str, Change] | None = None
+    ) -> Ticket | None:
+        """Make the pipelines' documents say what is defined; the first becomes the default. None: nothing changed.
+
+        Args:
+            changes: What else becomes of a pipeline, by name.
+        """
         self.head.default = next(iter(stage_orders), None)
         self._served = frozenset(stage_orders)
         changed: list[Value] = []
+        notes: tuple[Note, ...] = ()
         for name, stages in stage_orders.items():
-            old = self._pending_document(Key("pipeline", name))
-            if old is None:
-                changed.append(_fresh_pipeline(name, stages))
-            elif old.pipeline.stage_order != tuple(stages):
-                changed.append(replace(old.pipeline, stage_order=tuple(stages)))
-        return self._commit(changed, cause={"event": "pipelines_defined", "by": None}) if changed else None
+            if self._pending_document(Key("pipeline", name)) is None:
+                old, known = Owner(_fresh_pipeline(name, stages), Memory()), False
+            else:
+                old, known = self.pending_pipeline(name), True
+            new = Owner(replace(old.document, stage_order=tuple(stages)), old.memory)
+            if changes is not None and name in changes:
+                new = changes[name](new)
+            if new.document != old.document or not known:
+                changed.append(new.document)
+            if new.memory != old.memory or not self.has_memory(name):
+                notes = (*notes, memory_note(name, new.memory))
+        if not changed:
+            return self._enqueue(Append(None, notes)) if notes else None
+        return self._commit(changed, cause={"event": "pipelines_defined", "by": None}, notes=notes)
+
+    def change_pipeline(
+        self, name: str, change: Change, *, event: str, by: str | None, demands: Demands = NO_DEMANDS
+    ) -> Ticket:
+        """Commit what `change` makes of a pipeline.
+
+        Args:
+            event: The cause, as history shows it.
+
+        Raises:
+            NotFound: No such pipeline.
+            Conflict: `demands` expects another version of it; nothing changes.
+            StoreUnavailable: The journal refuses writes now.
+        """
+        old = self.pending_pipeline(name)
+        demands.check(f"pipeline {name}", self._pending_document(Key("pipeline", name)))
+        new = change(old)
+        notes = () if new.memory == old.memory else (memory_note(name, new.memory),)
+        return self._commit([new.document], cause={"event": event, "by": by}, notes=notes, answer=demands.answer)
 
     def create_run(
-        self, run: Run, *, by: str | None, demands: Demands = NO_DEMANDS, notes: tuple[Note, ...] = ()
+        self,
+        run: Run,
+        *,
+        by: str | None,
+        demands: Demands = NO_DEMANDS,
+        notes: tuple[Note, ...] = (),
+        change: Change | None = None,
     ) -> Ticket:
         """Commit version 1 of a run and make it its pipeline's current one, in one commit (PROTOCOL D8).
 
         A run that is executed elsewhere brings its pipeline with it, if that is new (PROTOCOL C8).
+
+        Args:
+            change: What else this makes of the pipeline; what it raises refuses the run.
 
         Raises:
             Conflict: `demands` expects another version of the pipeline or its current run; nothing changes.
@@ -191,20 +250,27 @@ class PipelineStateManager:
             raise NotFound(f"there is no pipeline {context.pipeline}; GET /api/pipelines lists those that are")
         current = None if owner is None else self._current_run(owner)
         demands.check(f"pipeline {context.pipeline}", owner, current)
-        if current is not None and not is_terminal(current.run.state):
+        if current is not None and not is_over(current.run.state):
             raise AlreadyRunning(context.pipeline, current.key.id)
-        moved = replace(value, current_run_id=context.run_id)
+        old = Owner(value, self._notes.memory(context.pipeline) or Memory())
+        new = old if change is None else change(old)
+        if new.memory != old.memory:
+            notes = (*notes, memory_note(context.pipeline, new.memory))
+        moved = replace(new.document, current_run_id=context.run_id)
         if is_external(context) and context.pipeline not in self._served:
             moved = replace(moved, stage_order=context.stage_order)
         reserve = reserve_bytes(len(context.stage_order))
         cause = {"event": "run_created", "by": by}
         return self._commit([context, moved], cause=cause, notes=notes, reserve=reserve, answer=demands.answer)
 
-    def retry_run(self, kept: Document, *, by: str | None, demands: Demands = NO_DEMANDS) -> Ticket:
+    def retry_run(
+        self, kept: Document, *, by: str | None, demands: Demands = NO_DEMANDS, change: Change | None = None
+    ) -> Ticket:
         """Commit that a run goes on from the stage that did not finish, and make it its pipeline's current one.
 
         Args:
             kept: The run as `find_run` gave it; it may be one that only the journal has.
+            change: Asked last, with the pipeline; what it raises refuses the retry.
 
         Raises:
             Conflict: `demands` expects another version of the run; nothing changes.
@@ -218,8 +284,10 @@ class PipelineStateManager:
         owner = self._pending_document(Key("pipeline", document.run.pipeline))
         assert owner is not None, "a run's pipeline is in the store"
         current = self._current_run(owner)
-        if current is not None and current.key != kept.key and not is_terminal(current.run.state):
+        if current is not None and current.key != kept.key and not is_over(current.run.state):
             raise AlreadyRunning(document.run.pipeline, current.key.id)
+        if change is not None:
+            change(self.pending_pipeline(document.run.pipeline))
         values: list[Value] = [new.context]
         if owner.pipeline.current_run_id != kept.key.id:
             values.append(replace(owner.pipeline, current_run_id=kept.key.id))
@@ -282,20 +350,28 @@ class PipelineStateManager:
         demands.check(f"run {run_id}", self._pending_document(Key("run", run_id)))
         for event in events:
             new = step(new, event, now_ms=self._clock.now_ms())
-        over = is_terminal(new.context.state)
+        over = is_over(new.context.state)
         if over or new.ledger != old.ledger:
             notes = (*notes, ledger_note(run_id, None if over else new.ledger))
         if new.context is old.context:
             return self._enqueue(Append(None, notes)) if notes else None
+        owners: list[Value] = []
+        if over:
+            before = self.pending_pipeline(new.context.pipeline)
+            after = after_run(before, new.context)
+            if after.memory != before.memory:
+                notes = (*notes, memory_note(new.context.pipeline, after.memory))
+            owners = [after.document] if after.document != before.document else []
         reserve = max(reserve_of(event, len(new.context.stage_order)) for event in events)
         try:
-            return self._commit([new.context], cause=cause, notes=notes, reserve=reserve, answer=demands.answer)
+            values = [new.context, *owners]
+            return self._commit(values, cause=cause, notes=notes, reserve=reserve, answer=demands.answer)
         except InvalidValue:
             if reserve:
                 raise
             # This must fit: room was kept for it, but texts in full may be larger than that.
             short = with_short_texts(new.context)
-            return self._commit([short], cause=cause, notes=notes, answer=demands.answer)
+            return self._commit([short, *owners], cause=cause, notes=notes, answer=demands.answer)
 
     def _pending_document(self, key: Key) -> Document | None:
         return self._pending.get(key) or self.head.get(key)

@@ -1,4 +1,7 @@
-"""What is journalled beside the documents and never shown, as decided so far: runs' ledgers, commands' answers, reporters."""
+"""What is journalled beside the documents and never shown, as decided so far.
+
+Ledgers of runs, memories of pipelines, answers of commands, reporters.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from typing import Final
 import msgspec
 
 from runstate.core.commit import Note
+from runstate.core.health import Memory, decode_memory, encode_memory
 from runstate.core.model import Ledger, decode_ledger, encode_ledger
 from runstate.core.reports import Reporter
 
 LEDGER: Final = "ledger"
+MEMORY: Final = "memory"
 ANSWER: Final = "answer"
 REPORTER: Final = "reporter"
 
@@ -21,6 +26,7 @@ class Notes:
 
     def __init__(self, notes: Iterable[Note]) -> None:
         self._ledgers: dict[str, Ledger] = {}
+        self._memories: dict[str, Memory] = {}
         self.answers: dict[str, bytes] = {}  #: By the name of an idempotency key (PROTOCOL C3).
         self.reporters: dict[str, Reporter] = {}  #: By run (PROTOCOL C8).
         for note in notes:
@@ -32,6 +38,10 @@ class Notes:
             self._ledgers.pop(note.id, None)
             if note.value is not None:
                 self._ledgers[note.id] = decode_ledger(note.value)
+        elif note.kind == MEMORY:
+            self._memories.pop(note.id, None)
+            if note.value is not None:
+                self._memories[note.id] = decode_memory(note.value)
         elif note.kind == ANSWER:
             self.answers.pop(note.id, None)
             if note.value is not None:
@@ -45,6 +55,10 @@ class Notes:
         """Return a run's ledger."""
         return self._ledgers.get(run_id, Ledger())
 
+    def memory(self, pipeline: str) -> Memory | None:
+        """Return what is remembered of a pipeline; None: it has not been served since memories are kept."""
+        return self._memories.get(pipeline)
+
 
 def ledger_note(run_id: str, ledger: Ledger | None) -> Note:
     """Return the note of a run's ledger; None lets go of it."""
@@ -54,3 +68,8 @@ def ledger_note(run_id: str, ledger: Ledger | None) -> Note:
 def reporter_note(run_id: str, reporter: Reporter | None) -> Note:
     """Return the note of who executes a run elsewhere; None lets go of it."""
     return Note(REPORTER, run_id, None if reporter is None else msgspec.json.encode(reporter))
+
+
+def memory_note(pipeline: str, memory: Memory) -> Note:
+    """Return the note of a pipeline's memory."""
+    return Note(MEMORY, pipeline, encode_memory(memory))

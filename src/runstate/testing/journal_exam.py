@@ -214,7 +214,8 @@ def reopens_with_all_that_matters(open_new: OpenNew) -> None:
         author.commit(make_pipeline("p", current_run_id="done"), make_run("old", pipeline="p"), make_run("done", pipeline="p")),
         author.commit(make_run("old", "failed", pipeline="p"), make_run("done", "success", pipeline="p")),
         author.commit(make_run("live", pipeline="p"), make_run("waits", "scheduled", pipeline="q")),
-        author.commit(make_run("stopped", "stopped", pipeline="q"), make_run("live", "retrying", pipeline="p")),
+        author.commit(make_run("stopped", "stopped", pipeline="q"), make_run("live", "retrying", pipeline="p"),
+                      make_run("cancelled", "idle", pipeline="q")),
     ])  # fmt: skip
     for _ in range(2):
         opened = journal.reopen()
