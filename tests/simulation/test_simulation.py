@@ -16,7 +16,7 @@ import pytest
 
 from runstate.testing.simulation import Failure, simulate
 
-BUDGET_S = 20.0  # of processor time, where nobody says how many worlds
+BUDGET_S = 10.0  # of processor time, where nobody says how many worlds
 FIRST = 40  # worlds that are always run, so that what they exercise can be counted on
 
 #: What a simulation that means something has done; each must have happened.
