@@ -14,7 +14,7 @@ from runstate.core.commit import Change, Commit, Document, Key, Note
 from runstate.core.facts import Fact, Outcome
 from runstate.core.model import Worker
 
-COMMITS_AT_ONCE = 1000  # what a reader that catches up holds in memory, unless it asks for more
+COMMITS_AT_ONCE = 100  # of 256 KiB at most: what a reader that catches up holds in memory, unless it asks for more
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,7 @@ class Orchestrator:
         if self.manager.head.run(run_id) is None:
             over = await self.manager.find_run(run_id)
             if self.manager.head.run(run_id) is None:
+                demands.check(f"run {run_id}", over)
                 raise TransitionRejected(over.run.state, "stopped")
         ticket = self.manager.apply(run_id, StopAsked(by, reason), by=by, demands=demands)
         if ticket is not None:

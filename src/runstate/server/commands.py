@@ -84,23 +84,23 @@ class Commands:
 
     async def stop(self, request: Request) -> Response:
         """`POST /api/runs/{run_id}/stop` (C1, C5)."""
-        await self._manager.find_run(request.path_params["run_id"])
-        return await self._stop(request, request.path_params["run_id"])
+        return await self._stop(request, await self._manager.find_run(request.path_params["run_id"]))
 
     async def stop_current(self, request: Request) -> Response:
         """`POST /api/pipeline/stop`: the current run of the default pipeline."""
         current = self._manager.head.pipeline().pipeline
         if current.current_run_id is None:
             raise Problem("not_allowed", f"pipeline {current.pipeline} has never run; there is nothing to stop")
-        return await self._stop(request, current.current_run_id)
+        return await self._stop(request, await self._manager.find_run(current.current_run_id))
 
-    async def _stop(self, request: Request, run_id: str) -> Response:
+    async def _stop(self, request: Request, found: Document) -> Response:
+        run_id = found.key.id
         body = await body_with(request, {"reason": str})
 
         async def stop(demands: Demands) -> Document:
             return await self._orchestrator.stop(run_id, reason=body.get("reason"), by=who(request), demands=demands)
 
-        return await self.answer(request, body, stop, lambda: self._manager.head.run(run_id))
+        return await self.answer(request, body, stop, lambda: self._manager.head.run(run_id) or found)
 
     async def retry(self, request: Request) -> Response:
         """`POST /api/runs/{run_id}/retry` (C1, C6)."""

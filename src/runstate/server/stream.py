@@ -18,9 +18,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from runstate.core import sse
 from runstate.core.canonical import Json, decode
+from runstate.core.commit import Document
 from runstate.core.errors import InvalidValue, PeerError, RunstateError
 from runstate.core.frames import CLOSE_CODES, problem
-from runstate.core.machine import is_over
 from runstate.core.position import Position
 from runstate.core.reader import Topics
 from runstate.ports import Clock
@@ -56,7 +56,7 @@ class Streams:
             await socket.send_denial_response(problem_of(error).response())
             return
         await socket.accept()
-        wanted = await _as_now(self._manager, wanted)
+        wanted = await as_now(self._manager, wanted)
         with self._bus.subscribe(self._manager, wanted) as subscription:
             await _until_one_ends(
                 self._receive(socket, subscription),
@@ -71,7 +71,7 @@ class Streams:
                 return
             try:
                 wanted = await self._asked(message.get("text"))
-                subscription.subscribe(await _as_now(self._manager, wanted))
+                subscription.subscribe(await as_now(self._manager, wanted))
             except RunstateError as error:
                 subscription.say(problem(problem_of(error).members()))
             await subscription.until_said()  # F8: whoever talks and never listens is not listened to either
@@ -115,16 +115,23 @@ class Streams:
         return Wanted(topics, resume, delta=delta in ("1", 1), mode=mode, kept=tuple(named))
 
 
-async def _as_now(manager: PipelineStateManager, wanted: Wanted) -> Wanted:
-    """Return `wanted` with its named runs as they are: one that was active may have ended, and been left, since it was found.
+async def as_now(manager: PipelineStateManager, wanted: Wanted) -> Wanted:
+    """Return `wanted` with its named runs as they are now; each may have moved since it was found, and been left.
 
     Nothing is awaited after the last look, so a subscription made at once shows that (F1).
     """
-    kept = list(wanted.kept)
-    while stale := [d for d in kept if manager.head.get(d.key) is None and not is_over(d.run.state)]:
-        kept.remove(stale[0])
-        kept.append(await manager.find_run(stale[0].key.id))
-    return replace(wanted, kept=tuple(kept))
+    revision = 0
+    kept = wanted.kept
+    while any(_may_have_moved(manager, document, revision) for document in kept):
+        revision = manager.head.revision
+        kept = tuple([await manager.find_run(document.key.id) for document in kept])
+    return replace(wanted, kept=kept)
+
+
+def _may_have_moved(manager: PipelineStateManager, document: Document, revision: int) -> bool:
+    """Return whether a run that memory does not have may be another one than at `revision`."""
+    head = manager.head
+    return head.get(document.key) is None and manager.bus.has_touched(document.key, after=revision, head=head.revision)
 
 
 async def _expire(connection: HTTPConnection, subscription: Subscription, clock: Clock) -> None:
@@ -175,7 +182,7 @@ class SseResponse(Response):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        wanted = await _as_now(self._manager, self._wanted)
+        wanted = await as_now(self._manager, self._wanted)
         with self._bus.subscribe(self._manager, wanted) as subscription:
             await _until_one_ends(
                 _disconnected(receive),

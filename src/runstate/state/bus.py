@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from runstate.core import frames
-from runstate.core.commit import Commit, Document
+from runstate.core.commit import Commit, Document, Key
 from runstate.core.errors import Compacted
 from runstate.core.frames import Frame
 from runstate.core.position import Position, epoch_number
@@ -253,6 +253,13 @@ class EventBus:
         documents = [change.document for change in commit.changes]
         for subscription in self._subscriptions:
             subscription.mark(documents)
+
+    def has_touched(self, key: Key, *, after: int, head: int) -> bool:
+        """Return whether a commit after a revision, up to the head's, may have touched a document."""
+        if after == head:
+            return False
+        commits = self._recent.after(after)
+        return commits is None or any(change.document.key == key for commit in commits for change in commit.changes)
 
     def drain(self) -> None:
         """End every stream with `bye drain`, now and from now on."""

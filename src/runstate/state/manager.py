@@ -91,21 +91,31 @@ class PipelineStateManager:
         return self.get_state(pipeline).to_dict()
 
     async def find_run(self, run_id: str) -> Document:
-        """Return a run's document, from memory or the journal.
+        """Return a run's document, from memory or the journal, as it is when this returns.
 
         Raises:
             NotFound: No such run.
         """
+        key = Key("run", run_id)
         document = self.head.run(run_id)
-        if document is None:
-            kept = await asyncio.to_thread(self.journal.head, Key("run", run_id))
-            # What is durable and not published yet does not exist for readers.
-            document = (
-                kept if kept is not None and kept.position.revision <= self.head.revision else self.head.run(run_id)
-            )
-        if document is None:
-            raise NotFound(f"there is no run {run_id}; GET /api/runs lists those that are")
+        while document is None:
+            revision = self.head.revision
+            kept = await asyncio.to_thread(self.journal.head, key)
+            document = self.head.run(run_id)
+            # While the journal was read the run may have been retried, and left again; then it is read once more.
+            if document is None and not self.bus.has_touched(key, after=revision, head=self.head.revision):
+                if kept is None:
+                    raise NotFound(f"there is no run {run_id}; GET /api/runs lists those that are")
+                if kept.position.revision <= self.head.revision:
+                    document = kept
+                else:
+                    await self._until_published(kept.position.revision)  # until then it does not exist for readers
         return document
+
+    async def _until_published(self, revision: int) -> None:
+        await self.until(lambda: self.head.revision >= revision or self.trouble is not None)
+        if self.head.revision < revision:
+            self._durability.check()
 
     async def commits_after(self, revision: int) -> Sequence[Commit]:
         """Return published commits after `revision` in order, not necessarily all.
@@ -424,7 +434,10 @@ class PipelineStateManager:
         self.bus.publish(commit)
 
     def forget_pending(self) -> None:
-        """Drop what is decided and not durable."""
+        """Drop what is decided and not durable.
+
+        Notes of it stand until `recall`; whoever would act on them is kept out by `trouble` as long.
+        """
         self._pending.clear()
 
     def may_resume(self, opened: Opened) -> bool:
