@@ -96,7 +96,7 @@ rules: setup ## write which test holds which rule into docs/protocol.md
 	@$(BIN)/python -m tests.meta.test_rules
 
 reference: setup ## write OpenAPI, AsyncAPI and JSON Schema into docs/reference/
-	@$(BIN)/python -m tests.server.test_contract
+	@$(BIN)/python -m tests.meta.test_contract
 
 fmt: setup $(MODULES) ## format the code, and mend what ruff and biome can
 	@$(BIN)/ruff check --fix-only --quiet

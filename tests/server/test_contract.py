@@ -1,7 +1,4 @@
-"""The contract for machines: every route stands in it, what the server says fits it, and no request of it ends in a 500.
-
-`make reference` writes docs/reference/; a file there that is not what the code makes is a failing test.
-"""
+"""The contract for machines: what the server says fits it, and no request of it ends in a 500."""
 
 from __future__ import annotations
 
@@ -16,40 +13,19 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
-from starlette.routing import Mount, Route, WebSocketRoute
 
 from runstate import Pipeline, Runstate
 from runstate.core.position import Position
 from runstate.core.reader import Topics
-from runstate.server.access import Policy
-from runstate.server.app import make_api
 from runstate.server.contract.asyncapi import asyncapi
 from runstate.server.contract.openapi import openapi
-from runstate.server.contract.schemas import all_schemas
 from runstate.state.bus import Wanted
 from tests.acceptance.conftest import bench  # noqa: F401 - a fixture
 from tests.acceptance.harness import Bench
+from tests.meta.test_contract import references
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 EXAMPLES = 25  # requests per operation; all of them in some 10 s
 ENDLESS = {"/api/stream"}
-
-
-def references() -> dict[str, Any]:
-    """Return what docs/reference holds."""
-    local = json.loads(json.dumps(all_schemas()).replace("#/components/schemas/", "#/$defs/"))
-    schemas = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": local}
-    return {"openapi.json": openapi(), "asyncapi.json": asyncapi(), "schemas.json": schemas}
-
-
-def spelled(value: object) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-
-
-def write_references() -> None:
-    """Write the files; `make reference`."""
-    for name, value in references().items():
-        (REFERENCE / name).write_text(spelled(value))
 
 
 def make_pipeline() -> Pipeline:
@@ -63,39 +39,6 @@ def make_pipeline() -> Pipeline:
         return {"rows": 3}
 
     return work
-
-
-@pytest.mark.parametrize("name", list(references()))
-def test_the_reference_is_what_the_code_makes(name: str) -> None:
-    assert (REFERENCE / name).read_text() == spelled(references()[name]), "run `make reference`"
-
-
-def test_every_route_stands_in_the_contract(tmp_path: Path) -> None:
-    """A route without an entry in `server/contract/operations.py`, and an entry without a route, fail here."""
-
-    async def routes() -> set[str]:
-        app = Runstate([make_pipeline()], tmp_path)
-        async with app.lifespan():
-            return set(_named(make_api(app.engine, Policy()).routes))
-
-    served = asyncio.run(routes())
-    written = {f"{method.upper()} {path}" for path, methods in openapi()["paths"].items() for method in methods}
-    sockets = {f"WS {channel['address']}" for channel in asyncapi()["channels"].values() if "bindings" in channel}
-
-    assert served == written | sockets
-
-
-def _named(routes: list[Any], below: str = "") -> list[str]:
-    names = []
-    for route in routes:
-        if isinstance(route, Mount):
-            names += _named(route.routes, below + route.path)
-        elif isinstance(route, WebSocketRoute):
-            names.append(f"WS {below}{route.path}")
-        elif isinstance(route, Route) and (below or route.path in ("/health", "/ready", "/metrics")):
-            path = route.path.replace(":path}", "}")
-            names += [f"{method} {below}{path}" for method in (route.methods or set()) - {"HEAD"}]
-    return names
 
 
 def test_the_schemas_are_schemas_and_refer_to_what_is_there() -> None:
@@ -232,7 +175,3 @@ def _with_what_is_there(document: dict[str, Any], run_id: str) -> dict[str, Any]
                 if parameter["name"] == "after" and "pattern" in parameter["schema"]:
                     parameter["schema"] = known["min"]
     return document
-
-
-if __name__ == "__main__":
-    write_references()

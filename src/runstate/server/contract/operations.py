@@ -1,4 +1,4 @@
-"""What can be asked over HTTP, one entry per route: `tests/server/test_contract.py` fails for a route without one.
+"""What can be asked over HTTP, one entry per route: `tests/meta/test_contract.py` fails for a route without one.
 
 Law: a table and nothing else. An entry says what may be sent and which answers come; that 400 (`bad_query`), 401, 403,
 404 and 405 may come everywhere below `/api` is said once, in `openapi.py`.
@@ -111,6 +111,29 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET /api/pipelines/{name}": _read("A pipeline's document (H1, D8).", "Pipeline"),
     "GET /api/pipelines/{name}/status": _read("The document of a pipeline's current run (H1, D5).", "Run"),
     "POST /api/pipelines/{name}/start": _start("Start a run (C1, C4)."),
+    "PUT /api/pipelines/{name}/schedule": Operation(
+        "Set what a person wants of the schedule; it wins over the definition until that changes (§5).",
+        _document("Pipeline", 202),
+        "commands",
+        _COMMAND,
+        {
+            "cron": text(),
+            "tz": text(),
+            "enabled": {"type": "boolean"},
+            "missed": one_of(["skip", "run_once"]),
+            "overlap": one_of(["skip", "queue"]),
+        },
+        codes=_CHANGES,
+    ),
+    "POST /api/pipelines/{name}/acknowledge": Operation(
+        "Clear a health block (§5).",
+        _document("Pipeline", 202),
+        "commands",
+        _COMMAND,
+        {"reason": text()},
+        ("reason",),
+        _CHANGES,
+    ),
     "POST /api/pipelines/{name}/runs": Operation(
         "Open a run that is executed elsewhere; its token comes in the header Runstate-Token (C8).",
         _document("Run", 201),
