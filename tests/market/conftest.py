@@ -8,6 +8,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = REPOSITORY.parent / "shared" / "data"
+EXAMPLE = REPOSITORY / "examples" / "market"
 SHIPPED = REPOSITORY / "src" / "runstate" / "market" / "data" / "eurusd-1h-2017.csv"
 
 

@@ -9,12 +9,15 @@ import pytest
 
 from runstate.market.checks import check_rows, mark_duplicates
 from runstate.market.config import Interval, Source
-from runstate.market.dialects import read_rows
+from runstate.market.dialects import layout_of
+from runstate.market.rows import Block, read_rows
 
 
 def check(*rows: str, tz: str = "UTC", stamp: str = "open", interval: str = "1m", seconds: int = 60):
     source = Source("*", "iso", "X", Interval(interval, seconds), tz, stamp, "quarantine", 1)
-    checked = check_rows(read_rows("iso", ["timestamp,open,high,low,close,volume", *rows]), source)
+    lines = ["timestamp,open,high,low,close,volume", *rows]
+    block = Block(1, "\n".join(lines).encode())
+    checked = check_rows(read_rows(layout_of("iso", [(1, lines[0])]), block), source)
     return checked, mark_duplicates(checked.table)
 
 

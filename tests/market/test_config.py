@@ -72,7 +72,7 @@ def test_what_has_a_default_may_be_left_out(load, tmp_path):
     assert config.out == tmp_path / "out"
     assert config.as_of_us is None
     assert config.sources[0].on_bad_file == "quarantine"
-    assert (config.sessions[0].calendar, config.sessions[0].instruments) == (None, ("SPY",))
+    assert (config.sessions[0].calendar, config.sessions[0].instruments) == (None, None)
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -85,8 +85,13 @@ def test_an_instant_may_be_toml_s_own_and_lines_may_end_as_windows_ends_them(loa
 @pytest.mark.parametrize(
     ("old", "new", "line", "sentence"),
     [
-        ('dialect = "ninjatrader"', 'dialect = "lean"', 6,
-         "dialect 'lean' is not supported yet; use dukascopy, ninjatrader or iso"),
+        ('dialect = "ninjatrader"', 'dialect = "excel"', 6,
+         "there is no dialect 'excel'; use ninjatrader, metatrader, dukascopy, lean, binance-kline, "
+         "cryptodatadownload, iso or custom"),
+        ('dialect = "ninjatrader"', 'dialect = "custom"', 4, "[[source]] has no 'custom'; add [source.custom]"),
+        ('dialect = "ninjatrader"', 'dialect = "ninjatrader"\nprice_divisor = 2', 7,
+         "unknown key 'price_divisor' in [[source]]; known keys: dialect, files, instrument, interval, on_bad_file, "
+         "stamp, tz"),
         ("tick = 0.01", "tik = 0.01", 14, "unknown key 'tik' in [instrument.SPY]; did you mean 'tick'?"),
         ("tick = 0.01", "", 13, "[instrument.SPY] has no 'tick'; add tick = …"),
         ("target = 1.0", "target = 1.0\nscael = 2", 16,

@@ -60,7 +60,9 @@ def test_a_second_run_writes_the_same_bytes(tmp_path):
     assert digests(tmp_path / "out") == before
     assert counts(second.finished["merger"]) == (0, 0, 0, 260)
     for stage in ("translator", "analyzer"):
-        assert second.finished[stage] == first.finished[stage]
+        about_the_run = {"files_read", "files_skipped", "days_decided", "days_analyzed", "days_reused"}
+        again = [{k: v for k, v in run.finished[stage].items() if k not in about_the_run} for run in (first, second)]
+        assert again[0] == again[1]
 
 
 def test_two_folders_have_the_same_bytes(tmp_path):

@@ -87,13 +87,14 @@ def test_without_a_configuration_the_stage_says_how_to_give_one(metadata):
 
 def test_a_mistake_in_the_configuration_fails_the_stage_for_good(tmp_path):
     """No retry can help, so it is fatal and has its code."""
-    config = write_project(tmp_path, {"x.csv": bar("20110103 120000")}, dialect="lean")
+    config = write_project(tmp_path, {"x.csv": bar("20110103 120000")}, dialect="excel")
 
     with pytest.raises(Fatal) as refused:
         translator(FakeContext(str(config), tmp_path))
 
     assert (str(refused.value), refused.value.code) == (
-        f"{config}:5: dialect 'lean' is not supported yet; use dukascopy, ninjatrader or iso",
+        f"{config}:5: there is no dialect 'excel'; use ninjatrader, metatrader, dukascopy, lean, binance-kline, "
+        "cryptodatadownload, iso or custom",
         "bad_config",
     )
 

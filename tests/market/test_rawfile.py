@@ -9,8 +9,9 @@ import zipfile
 import pytest
 
 from runstate.market.failures import BadFile, FileFault, MarketError
-from runstate.market.rawfile import read_raw_file
+from runstate.market.rawfile import hash_file
 
+LONG_LINE = b"a\n" + b"b" * (3 << 20)
 TEXT = b"a;b\r\n\r\n  \nc;d"
 
 
@@ -18,22 +19,30 @@ def zipped(*members: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for number, member in enumerate(members):
-            archive.writestr(f"{number}.csv", member)
+            archive.writestr(zipfile.ZipInfo(f"{number}.csv"), member)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("x.csv", TEXT), ("x.csv.gz", gzip.compress(TEXT)), ("x.zip", zipped(TEXT)), ("x.txt", b"\xef\xbb\xbf" + TEXT)],
+    [
+        ("x.csv", TEXT),
+        ("x.csv.gz", gzip.compress(TEXT, mtime=0)),
+        ("x.zip", zipped(TEXT)),
+        ("x.txt", b"\xef\xbb\xbf" + TEXT),
+    ],
 )
 def test_a_file_is_read_as_it_is(tmp_path, name, content):
     """Plain, gzip or zip, with or without a byte order mark, lines ending in LF or CRLF."""
     (tmp_path / name).write_bytes(content)
 
-    raw = read_raw_file(tmp_path / name, tmp_path)
+    raw = hash_file(tmp_path / name, tmp_path)
+    (member,) = raw.members()
+    (block, last) = raw.blocks(member)
 
-    assert raw.text_lines() == ["a;b", "", "", "c;d"]
-    assert (raw.count_rows(), raw.name, raw.size_bytes) == (2, name, len(content))
+    assert (block.first_line, block.content) == (1, b"a;b\n\n  ")
+    assert (last.first_line, last.content) == (4, b"c;d")
+    assert (block.count_rows() + last.count_rows(), raw.name, raw.size_bytes) == (2, name, len(content))
 
 
 @pytest.mark.parametrize(
@@ -42,22 +51,26 @@ def test_a_file_is_read_as_it_is(tmp_path, name, content):
         ("x.csv", b"a\nb\n\xff\xfe", FileFault.NOT_TEXT, 3),
         ("x.csv", b"a\nb\0c", FileFault.NOT_TEXT, 2),
         ("x.gz", b"not gzip", FileFault.UNREADABLE_ARCHIVE, 1),
-        ("x.gz", gzip.compress(TEXT)[:-6], FileFault.UNREADABLE_ARCHIVE, 1),
+        ("x.gz", gzip.compress(TEXT, mtime=0)[:-6], FileFault.UNREADABLE_ARCHIVE, 1),
         ("x.zip", b"not zip", FileFault.UNREADABLE_ARCHIVE, 1),
         ("x.zip", zipped(TEXT)[:-40], FileFault.UNREADABLE_ARCHIVE, 1),
-        ("x.zip", zipped(TEXT, TEXT), FileFault.UNREADABLE_ARCHIVE, 1),
+        ("x.csv", b"\xff\xfea\x00;\x00", FileFault.NOT_TEXT, 1),
+        ("x.csv", LONG_LINE, FileFault.NOT_TEXT, 2),
         ("x.zip", zipped(), FileFault.UNREADABLE_ARCHIVE, 1),
     ],
+    ids=range(9),
 )
 def test_what_is_no_text_is_a_bad_file(tmp_path, name, content, fault, line):
     (tmp_path / name).write_bytes(content)
 
+    raw = hash_file(tmp_path / name, tmp_path)
     with pytest.raises(BadFile) as refused:
-        read_raw_file(tmp_path / name, tmp_path).text_lines()
+        for member in raw.members():
+            list(raw.blocks(member))
 
     assert (refused.value.fault, refused.value.line) == (fault, line)
 
 
 def test_a_file_that_cannot_be_read_ends_the_stage(tmp_path):
     with pytest.raises(MarketError, match=r"gone\.csv cannot be read \(No such file"):
-        read_raw_file(tmp_path / "gone.csv", tmp_path)
+        hash_file(tmp_path / "gone.csv", tmp_path)

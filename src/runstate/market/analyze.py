@@ -4,7 +4,10 @@ Covered are the trade days from the first bar's date to the date of the last bar
 earlier, in the session's zone. Bars that had not closed by as_of do not exist. An instrument with bars of several
 intervals is analysed on the shortest.
 
-Not here yet: re-use of days that did not change. All covered days are analysed each time.
+A day is analysed again only when something that decides it changed: the day files with bars from its session's start to
+its last expiry, the settings of instrument and session, an early close, the trade day that follows, or `as_of` as long as
+the day had not ended by it. The manifest keeps a key of all that for each day; rows of other days are taken from the last
+tables. So the tables are the same, byte for byte, whichever way they came to be.
 
 Where MARKET.md is silent:
 - Without `as_of` each instrument has its own: its last bar's close.
@@ -15,13 +18,16 @@ Where MARKET.md is silent:
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
+from io import BytesIO
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import polars as pl
 
 from runstate.market.bars import BarFiles, find_bar_files
 from runstate.market.breakout import Bars, Result, Window, break_out
@@ -29,9 +35,11 @@ from runstate.market.calendars import TradeDays, trade_days
 from runstate.market.config import Clock, Config, Session
 from runstate.market.failures import MarketError
 from runstate.market.folder import Json, OutFolder
-from runstate.market.manifest import Run, read_manifest, step, with_facts, write_manifest
-from runstate.market.results import Place, Row, to_row, to_table
+from runstate.market.manifest import Run, last_manifest, read_manifest, step, with_facts, write_manifest
+from runstate.market.results import INSTANT, Place, Row, in_order, to_row, to_table
 
+DAYS_AT_ONCE = 64  #: Whose bars are in memory together.
+VERSION = 1  #: Of what the rules make of the same bars; a new one analyses everything again.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_US = 1_000_000
 
@@ -56,6 +64,24 @@ class Plan:
     tasks: list[Task]
 
 
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One trade day of a task."""
+
+    date: date
+    windows: list[tuple[Clock, Window]]  #: By slot.
+    paths: frozenset[str]  #: Day files with bars that decide it.
+    key: str
+
+
+@dataclass(slots=True)
+class Known:
+    """What the last run found out about one instrument."""
+
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)  #: By session and day.
+    rows: pl.DataFrame | None = None  #: Those of tables that are what the manifest says.
+
+
 def analyze(config: Config, out: OutFolder, run: Run) -> Json:
     """Write the result tables and the manifest; return the stage's outputs.
 
@@ -63,21 +89,36 @@ def analyze(config: Config, out: OutFolder, run: Run) -> Json:
         MarketError: The bars are not those of the translator, a calendar is unknown, or there is nothing to analyse.
     """
     manifest = read_manifest(run, out, "translator")
-    plans = [_plan(config, out, manifest, name) for name in _traded(config)]
+    plans = _plans(config, manifest)
+    known = _known(out)
     total = sum(len(task.days) for plan in plans for task in plan.tasks)
-    done, files, covered = 0, [], []
+    done, analyzed = 0, 0
+    files: list[Json] = []
+    covered: list[Json] = []
     results: Counter[str] = Counter()
     for plan in plans:
-        bars = plan.files.load(out, as_of_us=plan.as_of_us)
+        name = plan.files.instrument.name
+        before = known.get(name, Known())
+        days = [(task, _days(plan, task)) for task in plan.tasks]
+        fresh = [
+            (task, day) for task, of_task in days for day in of_task if before.keys.get(_place(task, day)) != day.key
+        ]
+        fresh.sort(key=lambda task_day: task_day[1].date)
+        done += sum(len(of_task) for _, of_task in days) - len(fresh)
+        analyzed += len(fresh)
         rows: list[Row] = []
-        for task in plan.tasks:
-            for day, following in task.days:
-                step(run, done, total, "instrument-days", f"{plan.files.instrument.name} {day}")
-                rows += _analyze_day(plan, task, bars, day, following)
+        for some in batched(fresh, DAYS_AT_ONCE):
+            paths = {path for _, day in some for path in day.paths}
+            bars = plan.files.load(out, paths, as_of_us=plan.as_of_us)
+            for task, day in some:
+                step(run, done, total, "instrument-days", f"{name} {day.date}")
+                rows += _analyze_day(plan, task, bars, day)
                 done += 1
-        files += _write_months(plan.files.instrument.name, rows, out)
-        covered += [_coverage(plan, task) for task in plan.tasks]
-        results.update(str(row["result"]) for row in rows)
+        is_fresh = {_place(task, day) for task, day in fresh}
+        table = _with_known(to_table(rows), before, days, is_fresh, plan.as_of_us)
+        files += _write_months(name, table, out)
+        covered += [_coverage(plan, task, of_task) for task, of_task in days]
+        results.update(table["result"].to_list())
     step(run, done, total, "instrument-days", None)
     if not results:
         raise MarketError(
@@ -87,24 +128,32 @@ def analyze(config: Config, out: OutFolder, run: Run) -> Json:
     counts = {result.value: results[result.value] for result in Result}
     facts = {"rows": results.total(), "results": counts, "days": done}
     listing = write_manifest(out, "analyzer", {**facts, "covered": covered}, files)
-    return {**facts, **listing}
+    return {**facts, "days_analyzed": analyzed, "days_reused": done - analyzed, **listing}
 
 
-def _traded(config: Config) -> list[str]:
-    return sorted({name for session in config.sessions for name in session.instruments})
+def _plans(config: Config, manifest: dict[str, Any]) -> list[Plan]:
+    found = find_bar_files(config, manifest)
+    for session in config.sessions:
+        for name in session.instruments or ():
+            if not any(session.trades(f.instrument.name) and f.instrument.name.startswith(name) for f in found):
+                raise MarketError(
+                    f"the translator wrote no bars of {name}, which session {session.name} trades; run translator again",
+                    code="no_input",
+                )
+    return [plan for files in found if (plan := _plan(config, files)).tasks]
 
 
-def _plan(config: Config, out: OutFolder, manifest: dict[str, Any], name: str) -> Plan:
-    files = find_bar_files(config, manifest, name)
-    opened_us, closed_us = files.span_us(out)
+def _plan(config: Config, files: BarFiles) -> Plan:
+    name = files.instrument.name
+    opened_us, closed_us = files.span_us()
     as_of_us = closed_us if config.as_of_us is None else config.as_of_us
-    if as_of_us < opened_us + files.interval.seconds * _SECOND_US:
+    sessions = [session for session in config.sessions if session.trades(name)]
+    if sessions and as_of_us < opened_us + files.interval.seconds * _SECOND_US:
         raise MarketError(
             f"{config.file}: as_of lies before the first bar of {name} has closed; set a later one",
             code="bad_config",
         )
     last_us = min(closed_us, as_of_us) - 1
-    sessions = [session for session in config.sessions if name in session.instruments]
     return Plan(files, as_of_us, [_task(config, s, opened_us, last_us) for s in sessions])
 
 
@@ -116,35 +165,108 @@ def _task(config: Config, session: Session, first_us: int, last_us: int) -> Task
     return Task(session, first, last, days, dict(calendar.early_close_us))
 
 
-def _analyze_day(plan: Plan, task: Task, bars: Bars, day: date, following: date) -> Iterator[Row]:
-    instrument = plan.files.instrument
+def _days(plan: Plan, task: Task) -> list[Day]:
+    """Return the task's days with everything that decides them."""
     session, zone = task.session, ZoneInfo(task.session.tz)
-    close_us = min(_instant_us(day, session.close, zone), task.early_close_us.get(day, 2**63))
-    for slot in session.slots:
-        window = Window(
-            start_us=_instant_us(day, session.start, zone),
-            slot_end_us=_instant_us(day, slot, zone),
-            close_us=close_us,
-            expiry_us=_instant_us(following, slot, zone) - _SECOND_US,
-        )
+    told = (
+        VERSION, plan.files.instrument, plan.files.interval, session.name, session.tz, session.start, session.slots,
+        session.close,
+    )  # fmt: skip
+    days = []
+    for day, following in task.days:
+        close_us = min(_instant_us(day, session.close, zone), task.early_close_us.get(day, 2**63))
+        start_us = _instant_us(day, session.start, zone)
+        windows = [
+            (
+                slot,
+                Window(
+                    start_us, _instant_us(day, slot, zone), close_us, _instant_us(following, slot, zone) - _SECOND_US
+                ),
+            )
+            for slot in session.slots
+        ]
+        end_us = windows[-1][1].expiry_us
+        entries = plan.files.between(start_us, end_us)
+        is_over = plan.as_of_us >= end_us + plan.files.interval.seconds * _SECOND_US
+        shas = [(entry["path"], entry["sha256"]) for entry in entries]
+        key = hashlib.sha256(repr((told, windows, shas, None if is_over else plan.as_of_us)).encode()).hexdigest()[:32]
+        days.append(Day(day, windows, frozenset(path for path, _ in shas), key))
+    return days
+
+
+def batched(days: Sequence[tuple[Task, Day]], count: int) -> Iterator[Sequence[tuple[Task, Day]]]:
+    """Yield the days, `count` at a time."""
+    for first in range(0, len(days), count):
+        yield days[first : first + count]
+
+
+def _place(task: Task, day: Day) -> tuple[str, str]:
+    return task.session.name, str(day.date)
+
+
+def _analyze_day(plan: Plan, task: Task, bars: Bars, day: Day) -> list[Row]:
+    instrument = plan.files.instrument
+    rows = []
+    for slot, window in day.windows:
         if window.slot_end_us > plan.as_of_us:
             continue
         outcome = break_out(bars, window, target=instrument.target_ticks, as_of_us=plan.as_of_us)
-        place = Place(day, slot.text, session.name, session.stream(instrument.name), plan.as_of_us)
-        yield to_row(place, outcome, instrument)
+        stream = task.session.stream(instrument.name)
+        place = Place(day.date, slot.text, task.session.name, stream, plan.as_of_us)
+        rows.append(to_row(place, outcome, instrument))
+    return rows
 
 
-def _write_months(instrument: str, rows: list[Row], out: OutFolder) -> list[Json]:
+def _with_known(
+    table: pl.DataFrame,
+    before: Known,
+    days: list[tuple[Task, list[Day]]],
+    is_fresh: set[tuple[str, str]],
+    as_of_us: int,
+) -> pl.DataFrame:
+    """Return the rows of all days: those analysed now, and those of the last run for the others, as of now."""
+    kept = [_place(task, day) for task, of_task in days for day in of_task if _place(task, day) not in is_fresh]
+    if before.rows is None or not kept:
+        return table
+    wanted = pl.DataFrame(kept, schema={"session": pl.String, "date": pl.String}, orient="row").with_columns(
+        pl.col("date").str.to_date()
+    )
+    now = pl.lit(as_of_us, pl.Int64).cast(INSTANT).alias("as_of")
+    rows = before.rows.join(wanted, on=["session", "date"], how="semi").with_columns(now)
+    return in_order(pl.concat([table, rows]))
+
+
+def _known(out: OutFolder) -> dict[str, Known]:
+    """Return what the last run left, by instrument; a table that is not as its manifest says is not known."""
+    manifest = last_manifest(out, "analyzer")
+    known: dict[str, Known] = {}
+    try:
+        for entry in manifest["covered"] if manifest else ():
+            keys = known.setdefault(entry["instrument"], Known()).keys
+            keys.update({(entry["session"], day): key for day, key in entry["days"].items()})
+        for entry in manifest["files"] if manifest else ():
+            mine = known[entry["instrument"]]
+            if out.holds(entry):
+                rows = pl.read_parquet(BytesIO((out.path / entry["path"]).read_bytes()))
+                mine.rows = rows if mine.rows is None else pl.concat([mine.rows, rows])
+            else:
+                mine.keys = {place: key for place, key in mine.keys.items() if place[1][:7] != entry["month"]}
+    except (KeyError, TypeError, AttributeError):
+        return {}
+    return known
+
+
+def _write_months(instrument: str, table: pl.DataFrame, out: OutFolder) -> list[Json]:
     files = []
-    rows.sort(key=lambda row: str(row["date"]))
-    for month, group in groupby(rows, key=lambda row: str(row["date"])[:7]):
-        path = f"analyzed/{instrument}/{month[:4]}/{instrument}_{month}.parquet"
-        written = out.write_table(path, to_table(list(group)))
-        files.append(with_facts(written, instrument=instrument, month=month))
+    month_of = pl.col("date").dt.strftime("%Y-%m").alias("month")
+    months = table.with_columns(month_of).partition_by("month", as_dict=True, maintain_order=True, include_key=False)
+    for (month,), rows in sorted(months.items()):
+        path = f"analyzed/{instrument}/{str(month)[:4]}/{instrument}_{month}.parquet"
+        files.append(with_facts(out.write_table(path, rows), instrument=instrument, month=str(month)))
     return files
 
 
-def _coverage(plan: Plan, task: Task) -> Json:
+def _coverage(plan: Plan, task: Task, days: list[Day]) -> Json:
     """Return which days this run speaks for, rows or not; the merger replaces exactly these."""
     name = plan.files.instrument.name
     return {
@@ -154,6 +276,7 @@ def _coverage(plan: Plan, task: Task) -> Json:
         "first": str(task.first),
         "last": str(task.last),
         "as_of_us": plan.as_of_us,
+        "days": {str(day.date): day.key for day in days},
     }
 
 

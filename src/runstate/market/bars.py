@@ -7,8 +7,8 @@ does not count.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from io import BytesIO
@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from runstate.market.breakout import Bars
-from runstate.market.config import Config, Instrument, Interval
+from runstate.market.config import Config, Instrument, Interval, to_interval
 from runstate.market.failures import MarketError
 from runstate.market.folder import OutFolder
 
@@ -28,17 +28,24 @@ class BarFiles:
 
     instrument: Instrument
     interval: Interval
-    entries: Sequence[dict[str, Any]]  #: Of the manifest, at least one.
+    entries: Sequence[dict[str, Any]]  #: Of the manifest, at least one, with the opens of their first and last bar.
 
-    def span_us(self, out: OutFolder) -> tuple[int, int]:
+    def span_us(self) -> tuple[int, int]:
         """Return the first bar's open and the last bar's close, microseconds since the epoch."""
-        first = self._read(self.entries[0], out)["timestamp"].dt.epoch("us")
-        last = self._read(self.entries[-1], out)["timestamp"].dt.epoch("us")
-        return int(first[0]), int(last[-1]) + self.interval.seconds * 1_000_000
+        return int(self.entries[0]["first_us"]), int(self.entries[-1]["last_us"]) + self.interval.seconds * 1_000_000
 
-    def load(self, out: OutFolder, *, as_of_us: int) -> Bars:
-        """Return the bars that had closed by `as_of_us`."""
-        table = pl.concat([self._read(entry, out) for entry in self.entries])
+    def between(self, from_us: int, to_us: int) -> list[dict[str, Any]]:
+        """Return the entries with a bar that opens in [from_us, to_us)."""
+        after = bisect_left(self.entries, from_us, key=lambda entry: int(entry["last_us"]))
+        before = bisect_left(self.entries, to_us, key=lambda entry: int(entry["first_us"]))
+        return list(self.entries[after:before])
+
+    def load(self, out: OutFolder, paths: Collection[str], *, as_of_us: int) -> Bars:
+        """Return the bars of the files with these paths that had closed by `as_of_us`."""
+        tables = [self._read(entry, out) for entry in self.entries if entry["path"] in paths]
+        if not tables:
+            return Bars([], [], [], [])
+        table = pl.concat(tables)
         opened = array("q", table["timestamp"].dt.epoch("us").to_list())
         visible = bisect_right(opened, as_of_us - self.interval.seconds * 1_000_000)
         prices = (_ticks(table[n][:visible], self.instrument.tick) for n in ("high", "low", "close"))
@@ -49,23 +56,28 @@ class BarFiles:
         return pl.read_parquet(BytesIO(content), columns=["timestamp", "high", "low", "close"])
 
 
-def find_bar_files(config: Config, manifest: dict[str, Any], instrument: str) -> BarFiles:
-    """Return the day files of `instrument` that the translator's manifest lists.
+def find_bar_files(config: Config, manifest: dict[str, Any]) -> list[BarFiles]:
+    """Return the day files of each instrument that the translator's manifest lists, the shortest interval of each.
 
     Raises:
-        MarketError: There are none; the configuration changed since.
+        MarketError: An instrument is not in the configuration any more.
     """
-    interval = config.finest_interval(instrument)
-    entries = [
-        entry for entry in manifest["files"] if entry["instrument"] == instrument and entry["interval"] == interval.text
-    ]
-    if not entries:
-        raise MarketError(
-            f"the translator wrote no {interval.text} bars of {instrument}; run translator again",
-            code="no_input",
-        )
-    entries.sort(key=lambda entry: str(entry["date"]))
-    return BarFiles(config.instruments[instrument], interval, entries)
+    by_name: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for entry in manifest["files"]:
+        by_name.setdefault(entry["instrument"], {}).setdefault(entry["interval"], []).append(entry)
+    found = []
+    for name, by_interval in sorted(by_name.items()):
+        intervals = [interval for text in by_interval if (interval := to_interval(text)) is not None]
+        instrument = config.instrument(name)
+        if instrument is None or not intervals:
+            raise MarketError(
+                f"the translator wrote bars of {name}, which the configuration does not know; run translator again",
+                code="no_input",
+            )
+        interval = min(intervals, key=lambda i: i.seconds)
+        entries = sorted(by_interval[interval.text], key=lambda entry: str(entry["date"]))
+        found.append(BarFiles(instrument, interval, entries))
+    return found
 
 
 def _ticks(prices: pl.Series, tick: Decimal) -> Sequence[int]:

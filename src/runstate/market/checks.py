@@ -5,7 +5,8 @@ Every row ends in exactly one of the two, so rows in = rows out + quarantined. T
 - A local time that the clock skipped or showed twice is quarantined, never guessed. It is judged on the stamp as
   written, before a close stamp is moved back by one interval.
 - Off-interval: the stamp, on the source's clock, is not a whole number of intervals after midnight.
-- Out of order: a row stamped earlier than a row above it in its file. Such rows are sorted in and counted.
+- Out of order: a row stamped earlier than a row above it in its file (later, where the vendor writes the newest first).
+  Such rows are sorted in and counted.
 - Duplicates are looked for among the clean rows of all files of an instrument and interval; the first by source,
   file name and line stays. Of rows that conflict none stays, equal ones among them included.
 """
@@ -17,44 +18,60 @@ from dataclasses import dataclass
 import polars as pl
 
 from runstate.market.config import Source
-from runstate.market.dialects import PRICES, Rows
+from runstate.market.dialects import PRICES
 from runstate.market.failures import RowFault
 
 VALUES = (*PRICES, "volume")
 _DAY_US = 86_400_000_000
+_UTC = ("UTC", "Etc/UTC")
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """Rows after the checks that look at one row at a time.
 
-    `table`: as `Rows.table`, and timestamp (UTC, bar open), fault (a `RowFault` or null).
+    `table`: as `rows.read_rows`, and timestamp (UTC, bar open), fault (a `RowFault` or null).
     """
 
     table: pl.DataFrame
     out_of_order: int  #: Rows stamped earlier than a row above them.
+    furthest_us: int | None  #: The latest stamp so far (the earliest, where rows descend).
 
 
-def check_rows(rows: Rows, source: Source) -> Checked:
-    """Return the rows of one file with their UTC bar open and the first fault of each."""
+def check_rows(
+    rows: pl.DataFrame, source: Source, *, furthest_us: int | None = None, descending: bool = False
+) -> Checked:
+    """Return rows with their UTC bar open and the first fault of each.
+
+    Args:
+        rows: Of one file, as `rows.read_rows` gives them, block after block.
+        source: Whose clock and interval they have.
+        furthest_us: Of the block before.
+        descending: The vendor writes the newest row first.
+    """
     interval_us = source.interval.seconds * 1_000_000
     shift_us = interval_us if source.stamp == "close" else 0
-    table = _with_utc(rows.table, source.tz)
+    table = _with_utc(rows, source.tz)
     table = table.with_columns(
         (pl.col("utc") - pl.duration(microseconds=shift_us)).alias("timestamp"),
         _first_fault(source.tz, interval_us).alias("fault"),
-    )
-    stamped = table.filter(pl.col("timestamp").is_not_null() & pl.col("parsed"))["timestamp"]
-    earlier = stamped < stamped.cum_max().shift(1)
-    return Checked(table.drop("utc", "utc_if_first"), int(earlier.sum()))
+    ).drop("utc", "utc_if_first")
+    stamped = table.filter(pl.col("timestamp").is_not_null() & pl.col("parsed"))["timestamp"].dt.epoch("us")
+    walked = -stamped if descending else stamped
+    before = pl.Series([furthest_us], dtype=pl.Int64)
+    reached = pl.concat([before, walked]).cum_max().fill_null(strategy="forward")
+    earlier = walked < reached[:-1]
+    return Checked(table, int(earlier.sum() or 0), reached[-1])
 
 
 def mark_duplicates(table: pl.DataFrame) -> pl.DataFrame:
     """Return `table` with the faults of repeated stamps set.
 
     Args:
-        table: Columns as in `Checked.table`, all files of an instrument and interval in order of precedence.
+        table: timestamp, values, fault (null where clean); rows of all files of an instrument in order of precedence.
     """
+    if not table["timestamp"].is_duplicated().any():
+        return table
     table = table.with_row_index("order")
     clean = table.filter(pl.col("fault").is_null() & pl.col("timestamp").is_not_null())
     repeated = clean.filter(pl.col("timestamp").is_duplicated())
@@ -77,6 +94,9 @@ def mark_duplicates(table: pl.DataFrame) -> pl.DataFrame:
 def _with_utc(table: pl.DataFrame, tz: str) -> pl.DataFrame:
     """Add `utc`, null where the local time is missing or double, and `utc_if_first`, null where it is missing."""
     stamp, offset_s = pl.col("stamp"), pl.col("offset_s")
+    if table["offset_s"].null_count() in (0, table.height) and (tz in _UTC or table["offset_s"].null_count() == 0):
+        utc = (stamp - pl.duration(seconds=offset_s.fill_null(0))).dt.replace_time_zone("UTC")
+        return table.with_columns(utc.alias("utc"), utc.alias("utc_if_first"))  # nothing a clock could do to these
     by_offset = (stamp - pl.duration(seconds=offset_s)).dt.replace_time_zone("UTC")
 
     def local(ambiguous: str) -> pl.Expr:
@@ -90,7 +110,8 @@ def _with_utc(table: pl.DataFrame, tz: str) -> pl.DataFrame:
 
 def _first_fault(tz: str, interval_us: int) -> pl.Expr:
     high, low, open_, close = (pl.col(n) for n in ("high", "low", "open", "close"))
-    on_clock = pl.col("utc").dt.convert_time_zone(tz).dt.replace_time_zone(None).dt.epoch("us")
+    local = pl.col("utc") if tz in _UTC else pl.col("utc").dt.convert_time_zone(tz)
+    on_clock = local.dt.replace_time_zone(None).dt.epoch("us")
     faults = {
         RowFault.UNPARSEABLE: ~pl.col("parsed"),
         RowFault.NONEXISTENT_TIME: pl.col("utc_if_first").is_null(),

@@ -8,6 +8,10 @@ Where MARKET.md is silent:
 - A day begins and ends at local midnight, so `start < slot < close` must hold on the clock; close may be "24:00".
 - An interval divides the day: 1s … 12h, 1d.
 - Sessions whose names end in the same digits share a stream; the key of a result holds the session as well.
+- A future's expiry is an instrument of its own, `ES201312`; it has the settings of `[instrument.ES201312]` if there is
+  one, else of `[instrument.ES]`, and a session that trades ES trades its expiries.
+
+Longer than 300 lines: a key, its default and its mistakes stand side by side.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Literal, cast
@@ -25,12 +29,17 @@ from runstate.market.failures import ConfigError, MarketError
 from runstate.market.fields import Table
 from runstate.toml_lines import find_lines
 
-DIALECTS = ("dukascopy", "ninjatrader", "iso")
+DIALECTS = (
+    "ninjatrader", "metatrader", "dukascopy", "lean", "binance-kline", "cryptodatadownload", "iso", "custom",
+)  # fmt: skip
+SELF_NAMING = ("lean", "binance-kline", "cryptodatadownload")  #: Their files say which instrument they hold.
 DAY_S = 86_400
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _INTERVAL = re.compile(r"([1-9][0-9]*)([smhd])")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+_EXPIRY = re.compile(r"[0-9]{6}(?:[0-9]{2})?")
+_COLUMNS = ("timestamp", "date", "time", "open", "high", "low", "close", "volume", "-")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": DAY_S}
 
 
@@ -43,17 +52,34 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Custom:
+    """A layout spelled out: `[source.custom]`."""
+
+    columns: tuple[
+        str, ...
+    ]  #: timestamp (or date and time), open, high, low, close, volume, or "-" for what is ignored.
+    separator: str
+    format: str | None  #: Of the stamp, as strftime writes it; date and time are joined by a space.
+    epoch: Literal["s", "ms", "us"] | None  #: Instead of a format: a count since 1970.
+    skip_lines: int  #: Lines before the first row, blank ones not counted.
+    decimal_comma: bool
+    price_divisor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Raw files of one kind."""
 
     files: str  #: A glob, relative to the configuration's folder.
     dialect: str
-    instrument: str
+    instrument: str | None  #: None: the files name it.
     interval: Interval
     tz: str  #: The clock of the stamps.
     stamp: Literal["open", "close"]  #: Which side of the bar the stamp is.
     on_bad_file: Literal["quarantine", "fail"]
     line: int  #: Of `files` in the configuration, for messages.
+    custom: Custom | None = None  #: For the dialect of that name.
+    price_divisor: float | None = None  #: For lean: what prices are divided by; None: what its folder says.
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +112,13 @@ class Session:
     close: Clock
     calendar: str | None  #: A name of exchange_calendars; None: Monday to Friday.
     calendar_line: int
-    instruments: tuple[str, ...]
+    instruments: tuple[str, ...] | None  #: None: all that have bars.
+
+    def trades(self, instrument: str) -> bool:
+        """Return whether the session is about `instrument`, an expiry included."""
+        if self.instruments is None:
+            return True
+        return any(instrument == name or _is_expiry_of(instrument, name) for name in self.instruments)
 
     def stream(self, instrument: str) -> str:
         """Return the instrument with the session's trailing digits: SPY and S1 give SPY1."""
@@ -110,10 +142,16 @@ class Config:
         """What paths are relative to."""
         return self.file.parent
 
-    def finest_interval(self, instrument: str) -> Interval:
-        """Return the shortest interval for which the instrument has a source; there is one."""
-        mine = (s.interval for s in self.sources if s.instrument == instrument)
-        return min(mine, key=lambda interval: interval.seconds)
+    def instrument(self, name: str) -> Instrument | None:
+        """Return the settings of `name`, or of what it is an expiry of; None if there are none."""
+        if name in self.instruments:
+            return self.instruments[name]
+        roots = [root for root in self.instruments if _is_expiry_of(name, root)]
+        return replace(self.instruments[roots[0]], name=name) if roots else None
+
+
+def _is_expiry_of(name: str, root: str) -> bool:
+    return name.startswith(root) and _EXPIRY.fullmatch(name[len(root) :]) is not None
 
 
 def load_config(file: Path) -> Config:
@@ -143,7 +181,8 @@ def _config(file: Path, table: Table) -> Config:
     as_of_us = table.instant_us("as_of")
     instruments = {k: _instrument(k, t) for k, t in table.named_tables("instrument").items()}
     sources = tuple(_source(t, instruments) for t in table.tables("source"))
-    fed = tuple(sorted({source.instrument for source in sources}))
+    named = [source.instrument for source in sources]
+    fed = None if None in named else tuple(sorted({name for name in named if name is not None}))
     sessions: dict[str, Session] = {}
     for session_table in table.tables("session"):
         session = _session(session_table, instruments, fed)
@@ -172,13 +211,14 @@ def _source(table: Table, instruments: dict[str, Instrument]) -> Source:
     files = table.text("files")
     dialect = table.text("dialect")
     if dialect not in DIALECTS:
-        table.fail(
-            f"dialect '{dialect}' is not supported yet; use dukascopy, ninjatrader or iso",
-            "dialect",
-        )
-    instrument = table.text("instrument")
-    if instrument not in instruments:
+        table.fail(f"there is no dialect '{dialect}'; use {', '.join(DIALECTS[:-1])} or {DIALECTS[-1]}", "dialect")
+    instrument = table.optional_text("instrument") if dialect in SELF_NAMING else table.text("instrument")
+    if instrument is not None and instrument not in instruments:
         table.fail(f"instrument '{instrument}' has no [instrument.{instrument}]; add one", "instrument")
+    custom = _custom(table.sub_table("custom")) if dialect == "custom" else None
+    divisor = (
+        float(table.number_above_zero("price_divisor")) if dialect == "lean" and table.has("price_divisor") else None
+    )
     source = Source(
         files=files,
         dialect=dialect,
@@ -191,12 +231,48 @@ def _source(table: Table, instruments: dict[str, Instrument]) -> Source:
             table.choice("on_bad_file", ("quarantine", "fail"), "quarantine"),
         ),
         line=table.line_of("files"),
+        custom=custom,
+        price_divisor=divisor,
     )
     table.done()
     return source
 
 
-def _session(table: Table, instruments: dict[str, Instrument], fed: tuple[str, ...]) -> Session:
+def _custom(table: Table) -> Custom:
+    columns = table.column_names("columns")
+    for name in columns:
+        if name not in _COLUMNS:
+            table.fail(f"there is no column '{name}'; use {', '.join(_COLUMNS)}", "columns")
+        if name != "-" and columns.count(name) > 1:
+            table.fail(f"columns in {table.name} names '{name}' twice; write it once", "columns")
+    stamp = {name for name in columns if name in ("timestamp", "date", "time")}
+    if stamp not in ({"timestamp"}, {"date", "time"}) or not {"open", "high", "low", "close"} <= set(columns):
+        table.fail("columns must name timestamp, or date and time, and open, high, low, close", "columns")
+    separator = table.text_of_one("separator", ",")
+    epoch = cast(
+        Literal["s", "ms", "us"] | None, table.choice("epoch", ("s", "ms", "us")) if table.has("epoch") else None
+    )
+    form = table.optional_text("format")
+    if (form is None) == (epoch is None):
+        table.fail(f'{table.name} needs either format = "%Y-%m-%d %H:%M:%S" or epoch = "ms", not both')
+    if epoch is not None and "timestamp" not in stamp:
+        table.fail("an epoch stands in one column; name it timestamp", "columns")
+    custom = Custom(
+        columns=columns,
+        separator=separator,
+        format=form,
+        epoch=epoch,
+        skip_lines=table.count("skip_lines", 0),
+        decimal_comma=table.flag("decimal_comma", default=False),
+        price_divisor=float(table.number_above_zero("price_divisor", Decimal(1))),
+    )
+    if custom.decimal_comma and separator == ",":
+        table.fail("a comma cannot be both separator and decimal sign; correct one", "decimal_comma")
+    table.done()
+    return custom
+
+
+def _session(table: Table, instruments: dict[str, Instrument], fed: tuple[str, ...] | None) -> Session:
     name = table.text("name")
     if not _FILE_NAME.fullmatch(name):
         table.fail(f"session name '{name}' must consist of letters, digits, . _ -", "name")
@@ -206,11 +282,11 @@ def _session(table: Table, instruments: dict[str, Instrument], fed: tuple[str, .
         table.fail(f"slot {slots[0].text} does not end after the start {start.text}", "slots")
     if not slots[-1].minute < close.minute:
         table.fail(f"slot {slots[-1].text} does not end before the close {close.text}", "slots")
-    traded = table.texts("instruments", fed)
-    for instrument in traded:
+    traded = table.texts("instruments") if table.has("instruments") else None
+    for instrument in traded or ():
         if instrument not in instruments:
             table.fail(f"'{instrument}' has no [instrument.{instrument}]; add one", "instruments")
-        if instrument not in fed:
+        if fed is not None and instrument not in fed:
             table.fail(f"'{instrument}' has no [[source]]; add one or drop it here", "instruments")
     calendar = table.optional_text("calendar")
     if calendar is not None and importlib.util.find_spec("exchange_calendars") is None:
@@ -236,13 +312,18 @@ def _tz(table: Table, default: str | None) -> str:
 
 def _interval(table: Table) -> Interval:
     text = table.text("interval")
-    match = _INTERVAL.fullmatch(text)
-    if match is None:
+    interval = to_interval(text)
+    if interval is None:
         table.fail(f"interval '{text}' must be a number and s, m, h or d, such as 1m", "interval")
-    seconds = int(match.group(1)) * _UNIT_S[match.group(2)]
-    if seconds > DAY_S or DAY_S % seconds:
+    if interval.seconds > DAY_S or DAY_S % interval.seconds:
         table.fail(f"interval '{text}' does not divide a day; use one that does", "interval")
-    return Interval(text, seconds)
+    return interval
+
+
+def to_interval(text: str) -> Interval | None:
+    """Return `1m` as an interval, None when it is none."""
+    match = _INTERVAL.fullmatch(text)
+    return Interval(text, int(match.group(1)) * _UNIT_S[match.group(2)]) if match else None
 
 
 def _clock(table: Table, key: str) -> Clock:

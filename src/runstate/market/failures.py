@@ -34,11 +34,15 @@ class Stopped(Exception):
 class FileFault(StrEnum):
     """Why a whole file is quarantined."""
 
-    UNREADABLE_ARCHIVE = "unreadable_archive"  #: A .gz or .zip that does not open, or not one member.
+    UNREADABLE_ARCHIVE = "unreadable_archive"  #: A .gz or .zip that does not open, or holds too many files.
     NOT_TEXT = "not_text"  #: Not UTF-8.
     WRONG_HEADER = "wrong_header"  #: The first line does not name the dialect's columns.
     NOT_THE_DIALECT = "not_the_dialect"  #: More than half of the rows do not parse.
-    REPEATED_FILE = "repeated_file"  #: The content of another file again, or another day's rows.
+    REPEATED_FILE = "repeated_file"  #: The content of another file again, byte by byte.
+    WRONG_NAME = "wrong_name"  #: A self-naming dialect whose name does not say what it must.
+    UNKNOWN_INSTRUMENT = "unknown_instrument"  #: The file names an instrument that the configuration does not.
+    MIXED_KINDS = "mixed_kinds"  #: Quotes of an instrument beside its trades.
+    CHANGED_WHILE_READ = "changed_while_read"  #: Somebody is still writing it.
 
 
 class RowFault(StrEnum):
@@ -52,6 +56,7 @@ class RowFault(StrEnum):
     OFF_INTERVAL = "off_interval"  #: Not a whole number of intervals after local midnight.
     DUPLICATE = "duplicate"  #: The stamp and values of an earlier row again; the earlier one stays.
     CONFLICT = "conflict"  #: The same stamp with other values; none of them stays.
+    REPEATED_DAY = "repeated_day"  #: All times and values of an earlier trading day again.
 
 
 class BadFile(Exception):

@@ -104,6 +104,49 @@ class Table:
         """Return a text, or None when the key is absent."""
         return None if self._optional(key) is None else self.text(key)
 
+    def flag(self, key: str, default: bool) -> bool:  # noqa: FBT001  a value, not a mode
+        """Return true or false."""
+        value = self._optional(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self._wrong(key, "true or false", value)
+        return value
+
+    def count(self, key: str, default: int) -> int:
+        """Return a whole number from 0."""
+        value = self._optional(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            self._wrong(key, "a whole number from 0", value)
+        return value
+
+    def text_of_one(self, key: str, default: str) -> str:
+        """Return a text of one character, a tab among them."""
+        value = self._get(key, default)
+        if not isinstance(value, str) or len(value.encode()) != 1 or value in '\r\n"':
+            self._wrong(key, "one character", value)
+        return value
+
+    def column_names(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts, at least one, of which some may be equal."""
+        value = self._get(key, None)
+        if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
+            self._wrong(key, "a list of texts with at least one entry", value)
+        return tuple(value)
+
+    def has(self, key: str) -> bool:
+        """Return whether the table has `key`; asking makes it a known key."""
+        return self._optional(key) is not None
+
+    def sub_table(self, key: str) -> Table:
+        """Return a table below this one."""
+        value = self._get(
+            key, None, missing=f"add [{'.'.join(str(p) for p in self._path if isinstance(p, str))}.{key}]"
+        )
+        return self._below(key, None, value)
+
     def tables(self, key: str) -> list[Table]:
         """Return the tables of an array of tables, at least one."""
         value = self._get(key, None, missing=f"add at least one [[{key}]]")
@@ -127,8 +170,8 @@ class Table:
             hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {_list(self._known)}"
             self.fail(f"unknown key '{key}' in {self.name}{hint}", key)
 
-    def _below(self, key: str, index: str | int, entry: object) -> Table:
-        path = (*self._path, key, index)
+    def _below(self, key: str, index: str | int | None, entry: object) -> Table:
+        path = (*self._path, key) if index is None else (*self._path, key, index)
         if not isinstance(entry, dict):
             line = self._lines.of(path)
             raise ConfigError(f"{self._file}:{line}: {key} must hold tables, here is {_shown(entry)}")

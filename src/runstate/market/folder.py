@@ -73,10 +73,25 @@ class OutFolder:
         replace_file(self.path / relative, content)
         return Written(relative, rows, len(content), hashlib.sha256(content).hexdigest())
 
+    def holds(self, entry: Mapping[str, object]) -> bool:
+        """Return whether the file of a manifest's entry is there with the bytes that the entry names."""
+        path, sha256 = entry.get("path"), entry.get("sha256")
+        if not isinstance(path, str):
+            return False
+        try:
+            with (self.path / path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except OSError:
+            return False
+
+    def remove(self, relative: str) -> None:
+        """Remove a file that an earlier run wrote, if it is there."""
+        (self.path / relative).unlink(missing_ok=True)
+
     def write_table(self, relative: str, table: pl.DataFrame) -> Written:
         """Put `table` at `relative` as Parquet; the same table gives the same bytes."""
         buffer = BytesIO()
-        table.write_parquet(buffer, compression="zstd", compression_level=3, statistics=True)
+        table.rechunk().write_parquet(buffer, compression="zstd", compression_level=3, statistics=True)
         return self.write(relative, buffer.getvalue(), rows=table.height)
 
     def write_json(self, relative: str, document: Mapping[str, object], *, rows: int) -> Written:

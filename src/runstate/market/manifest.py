@@ -79,16 +79,22 @@ def read_manifest(run: Run, out: OutFolder, stage: str) -> dict[str, Any]:
 
 
 def _last_manifest(run: Run, out: OutFolder, stage: str, path: str) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((out.path / path).read_bytes())
-    except FileNotFoundError:
-        raise MarketError(
-            f"{stage} has written nothing below {out.path} yet; run {stage} first", code="no_input"
-        ) from None
-    except ValueError:
-        raise MarketError(f"{out.path / path} is not a manifest; run {stage} again", code="damaged") from None
+    if not (out.path / path).exists():
+        raise MarketError(f"{stage} has written nothing below {out.path} yet; run {stage} first", code="no_input")
+    manifest = last_manifest(out, stage)
+    if manifest is None:
+        raise MarketError(f"{out.path / path} is not a manifest; run {stage} again", code="damaged")
     run.log(f"{stage} is not part of this run; its last manifest is used")
     return manifest
+
+
+def last_manifest(out: OutFolder, stage: str) -> dict[str, Any] | None:
+    """Return the manifest that the last run of `stage` left, None if there is none that can be read."""
+    try:
+        manifest = json.loads((out.path / f"manifests/{stage}.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
 
 
 def sum_by(entries: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -164,9 +164,9 @@ def _unreadable(path: Path, why: str) -> MarketError:
 def _report(streams: list[str], months: list[Month], config: Config, out: OutFolder) -> list[StreamReport]:
     reports = []
     for stream in streams:
-        table = pl.concat([month.table for month in months if month.stream == stream])
-        if table.height:
-            reports.append(report_stream(stream, table))
+        tables = [month.table for month in months if month.stream == stream and month.table.height]
+        if tables:
+            reports.append(report_stream(stream, pl.concat(tables)))
     digits = {name: Digits(_digits(i.tick), _digits(i.tick * i.scale)) for name, i in config.instruments.items()}
     out.write_json("report.json", to_document(reports), rows=len(reports))
     out.write("report.html", render_page(reports, digits).encode(), rows=len(reports))

@@ -1,89 +1,190 @@
-"""A raw file's bytes as text lines. `.gz` and `.zip` (one member) are read as they are; the file is never touched.
+"""Raw files as streams of blocks. `.gz` and `.zip` are read as they are; no file is touched, none is held whole.
 
-A line that is empty or only white space is no row. Lines end with LF or CRLF.
+A zip holds one text file, except for lean, where each member is a part of its own. Lines end with LF or CRLF. What is
+read is bounded: a block is about 8 MiB, a line at most 1 MiB.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from runstate.market.failures import BadFile, FileFault, MarketError
+from runstate.market.rows import Block
+
+BLOCK_BYTES = 8 << 20
+LINE_BYTES = 1 << 20
+_BROKEN = (EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """One raw file, read."""
+    """One raw file as it was when it was hashed."""
 
     path: Path
     name: str  #: Relative to the configuration's folder where it lies below it, with slashes.
     size_bytes: int  #: As it lies on disk.
     sha256: str  #: Of those bytes.
-    content: bytes  #: As it lies on disk.
+    changed_ns: int  #: When it was last written.
 
-    def text_lines(self) -> list[str]:
-        """Return all lines, without line ends; line n is at n - 1.
+    def check_unchanged(self) -> None:
+        """Refuse a file that is not what it was when it was hashed.
+
+        Raises:
+            BadFile: Somebody wrote to it meanwhile.
+        """
+        try:
+            now = self.path.stat()
+        except OSError:
+            raise BadFile(FileFault.CHANGED_WHILE_READ, 1, "the file went away while it was read") from None
+        if (now.st_size, now.st_mtime_ns) != (self.size_bytes, self.changed_ns):
+            sentence = (
+                f"the file changed while it was read ({self.size_bytes} bytes at first, {now.st_size} then); "
+                "run again when it is complete"
+            )
+            raise BadFile(FileFault.CHANGED_WHILE_READ, 1, sentence)
+
+    def is_blank(self) -> bool:
+        """Return whether there is nothing but white space in it; only small files are looked at."""
+        return self.size_bytes <= LINE_BYTES and not self.path.read_bytes().strip()
+
+    def members(self) -> list[str | None]:
+        """Return the names in a zip, or None for the file itself.
+
+        Raises:
+            BadFile: The zip does not open or is empty.
+        """
+        if self.path.suffix.lower() != ".zip":
+            return [None]
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                names: list[str | None] = [m.filename for m in archive.infolist() if not m.is_dir()]
+        except (OSError, *_BROKEN) as error:
+            raise _unreadable(error) from None
+        if not names:
+            raise BadFile(FileFault.UNREADABLE_ARCHIVE, 1, "the archive holds no file")
+        return names
+
+    def blocks(self, member: str | None) -> Iterator[Block]:
+        """Yield the text block by block, from the first line to the last.
 
         Raises:
             BadFile: The archive does not open, or this is not text.
         """
-        content = self._unpacked()
+        first, rest = 1, b""
+        for chunk in self._chunks(member):
+            if first == 1 and not rest:
+                _refuse_utf16(chunk)
+                chunk = chunk.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901  the mark is no part of the text
+            whole, newline, rest_of_chunk = chunk.rpartition(b"\n")
+            if not newline:
+                rest += chunk
+            else:
+                content = rest + whole
+                rest = rest_of_chunk
+                yield _block(first, content)
+                first += content.count(b"\n") + 1
+            if len(rest) > LINE_BYTES:
+                raise BadFile(FileFault.NOT_TEXT, first, "a line is longer than 1 MiB, so this is not text")
+        if rest:
+            yield _block(first, rest)
+
+    def _chunks(self, member: str | None) -> Iterator[bytes]:
+        with self._opened(member) as stream:
+            while True:
+                try:
+                    chunk = stream.read(BLOCK_BYTES)
+                except _BROKEN as error:
+                    raise _unreadable(error) from None
+                except OSError as error:
+                    if error.errno is None:  # gzip's own
+                        raise _unreadable(error) from None
+                    raise _unreachable(self.path, error) from None
+                if not chunk:
+                    return
+                yield chunk
+
+    @contextmanager
+    def _opened(self, member: str | None) -> Iterator[IO[bytes]]:
         try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise BadFile(FileFault.NOT_TEXT, line, "this is not UTF-8 text") from None
-        if "\0" in text:
-            line = text.count("\n", 0, text.index("\0")) + 1
-            raise BadFile(FileFault.NOT_TEXT, line, "there is a NUL character, so this is not text")
-        return [line.strip() for line in text.split("\n")]
-
-    def count_rows(self) -> int:
-        """Return the number of lines that are not blank, whatever is in them."""
+            if member is not None:
+                with zipfile.ZipFile(self.path) as archive, archive.open(member) as stream:
+                    yield stream
+                return
+        except (KeyError, *_BROKEN) as error:
+            raise _unreadable(error) from None
         try:
-            content = self._unpacked()
-        except BadFile:
-            content = self.content
-        return sum(1 for line in content.split(b"\n") if line.strip())
-
-    def _unpacked(self) -> bytes:
-        suffix = self.path.suffix.lower()
-        try:
-            if suffix == ".gz":
-                return gzip.decompress(self.content)
-            if suffix == ".zip":
-                return _only_member(self.content)
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
-            sentence = f"the archive does not open ({error})"
-            raise BadFile(FileFault.UNREADABLE_ARCHIVE, 1, sentence) from None
-        return self.content
+            raw = self.path.open("rb")
+        except OSError as error:
+            raise _unreachable(self.path, error) from None
+        with raw:
+            yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if self.path.suffix.lower() == ".gz" else raw
 
 
-def read_raw_file(path: Path, folder: Path) -> RawFile:
-    """Read `path`; `folder` is what its name is relative to.
+def hash_file(path: Path, folder: Path) -> RawFile:
+    """Return `path` with its digest; `folder` is what its name is relative to.
 
     Raises:
         MarketError: The operating system does not let us read it.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            before = path.stat()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise MarketError(
-            f"{path} cannot be read ({error.strerror}); check its permissions", code="bad_input"
-        ) from None
+        raise _unreachable(path, error) from None
     name = path.relative_to(folder) if path.is_relative_to(folder) else path
-    return RawFile(path, name.as_posix(), len(content), hashlib.sha256(content).hexdigest(), content)
+    return RawFile(path, name.as_posix(), before.st_size, digest, before.st_mtime_ns)
 
 
-def _only_member(content: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = [m for m in archive.infolist() if not m.is_dir()]
-        if len(members) != 1:
-            sentence = f"the archive holds {len(members)} files, one is needed"
-            raise BadFile(FileFault.UNREADABLE_ARCHIVE, 1, sentence)
-        return archive.read(members[0])
+def head_of(raw: RawFile, member: str | None, count: int) -> list[tuple[int, str]]:
+    """Return the first `count` lines that are not blank, with their numbers, stripped.
+
+    Raises:
+        BadFile: As `RawFile.blocks`.
+    """
+    head: list[tuple[int, str]] = []
+    for block in raw.blocks(member):
+        for number, line in enumerate(block.content.split(b"\n", 4 * count + 64), start=block.first_line):
+            text = line[:LINE_BYTES].decode(errors="replace").strip()
+            if text:
+                head.append((number, text))
+            if len(head) == count:
+                return head
+    return head
+
+
+def _block(first: int, content: bytes) -> Block:
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n").removesuffix(b"\r")
+    if not content.isascii():
+        try:
+            content.decode()
+        except UnicodeDecodeError as error:
+            line = first + content.count(b"\n", 0, error.start)
+            raise BadFile(FileFault.NOT_TEXT, line, "this is not UTF-8 text") from None
+    at = content.find(b"\0")
+    if at >= 0:
+        line = first + content.count(b"\n", 0, at)
+        raise BadFile(FileFault.NOT_TEXT, line, "there is a NUL character, so this is not text")
+    return Block(first, content)
+
+
+def _refuse_utf16(chunk: bytes) -> None:
+    if chunk.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadFile(FileFault.NOT_TEXT, 1, "this is UTF-16 text; save it as UTF-8")
+
+
+def _unreadable(error: Exception) -> BadFile:
+    return BadFile(FileFault.UNREADABLE_ARCHIVE, 1, f"the archive does not open ({error})")
+
+
+def _unreachable(path: Path, error: OSError) -> MarketError:
+    return MarketError(f"{path} cannot be read ({error.strerror}); check its permissions", code="bad_input")

@@ -1,14 +1,15 @@
 """The translator: raw exports in, one Parquet file per instrument, interval and trading day out.
 
 A trading day is the calendar date of the bar's open in the instrument's zone. `source` in the bars is the raw file's
-name relative to the configuration's folder, so the output does not depend on where the project lies. The quarantine
-table `{out}/quarantine/{instrument}_{interval}.parquet` holds each quarantined row with file, line, reason and text;
-of a quarantined file the manifest holds the reason and the number of rows (all lines that are not blank), the rows are
-still in the raw file. The output is a function of the configuration and the raw files: day files of earlier runs that
-no raw file covers any more are neither touched nor listed, and later stages read what is listed.
+name relative to the configuration's folder (and the member's, of a zip with several), so the output does not depend on
+where the project lies. The quarantine table `{out}/quarantine/{instrument}_{interval}.parquet` holds each quarantined row
+with file, line, reason and text; of a quarantined file the manifest holds the reason and the number of rows (all lines that
+are not blank), the rows are still in the raw file.
 
-Not here yet: skipping of unchanged inputs. All inputs are read each time; output files that would not change are not
-written.
+The output is a function of the configuration and the raw files. A file whose bytes and settings are those of the last
+manifest is not read again, unless a day that it shares with a changed one has to be decided again (series.py). Series are
+translated side by side in threads: polars does the work outside Python's lock, and no table is copied. Day files of
+earlier runs that no raw file covers any more are neither touched nor listed, and later stages read what is listed.
 
 Where MARKET.md is silent: a file is repeated when its bytes are those of an earlier file of the same instrument and
 interval. A source without any clean bar (all files empty or quarantined, or all rows) fails the stage: nothing to do
@@ -17,69 +18,98 @@ is not success.
 
 from __future__ import annotations
 
-import glob
+import os
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
-from pathlib import Path
+from typing import Any
 
-import polars as pl
-
-from runstate.market.checks import VALUES, check_rows, mark_duplicates
-from runstate.market.config import Config, Source
-from runstate.market.dialects import read_rows
+from runstate.market.config import Config
 from runstate.market.failures import BadFile, FileFault, MarketError
 from runstate.market.folder import Json, OutFolder
-from runstate.market.manifest import Run, step, sum_by, with_facts, write_manifest
-from runstate.market.rawfile import RawFile, read_raw_file
+from runstate.market.inventory import Inventory, Part, Series, take_inventory
+from runstate.market.manifest import Run, last_manifest, step, sum_by, write_manifest
+from runstate.market.reading import PartFacts, whole_fault
+from runstate.market.series import Hooks, Ledger, SeriesTranslation, complain, count_later
 
-BAR_COLUMNS = ("timestamp", *VALUES, "instrument", "interval", "source")
-
-
-@dataclass(slots=True)
-class Input:
-    """What became of one raw file."""
-
-    raw: RawFile
-    source: Source
-    rows: int = 0
-    rows_out: int = 0
-    out_of_order: int = 0
-    quarantined: dict[str, int] = field(default_factory=dict)  #: Rows by reason.
-    fault: BadFile | None = None  #: Set when the whole file is quarantined.
-
-    def to_json(self) -> Json:
-        """Return the facts for the manifest."""
-        facts: Json = {
-            "path": self.raw.name,
-            "bytes": self.raw.size_bytes,
-            "sha256": self.raw.sha256,
-            "dialect": self.source.dialect,
-            "instrument": self.source.instrument,
-            "interval": self.source.interval.text,
-            "rows_in": self.rows,
-            "rows_out": self.rows_out,
-            "rows_quarantined": self.quarantined,
-            "rows_out_of_order": self.out_of_order,
-        }
-        if self.fault is not None:
-            reason = {"reason": self.fault.fault.value, "line": self.fault.line}
-            facts["quarantined"] = {**reason, "text": self.fault.sentence}
-        return facts
+MEMORY_BYTES = 192 << 20  #: Clean rows that all series together hold before they go to scratch files.
+_NOT_ITS_OWN_FAULT = {"duplicate", "repeated_file", "repeated_day"}
 
 
 @dataclass(slots=True)
 class Work:
-    """One translation under way."""
+    """One translation under way, reported from several threads."""
 
-    config: Config
-    out: OutFolder
     run: Run
-    total: int  #: Raw files, and the day files known so far: it grows when an instrument's days are known.
+    total: int  #: Raw parts.
     done: int = 0
+    rows: dict[str, int] = field(default_factory=dict)  #: By part under way.
+    begun: float = field(default_factory=time.monotonic)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def step(self, message: str) -> None:
-        """Say what comes next."""
-        step(self.run, self.done, self.total, "files", message)
+    def reading(self, part: Part, rows: int) -> None:
+        """Say which part is read, how far, and how fast rows come in."""
+        with self.lock:
+            self.rows[part.name] = rows
+            rate = sum(self.rows.values()) / max(time.monotonic() - self.begun, 1e-3)
+            tail = f": {_spaced(rows)} rows, {_spaced(rate)} rows/s" if rows else ""
+            step(self.run, self.done, self.total, "files", f"reading {part.name}{tail}")
+
+    def has_read(self, _part: Part) -> None:
+        """Count a part."""
+        with self.lock:
+            self.done += 1
+            step(self.run, self.done, self.total, "files", None)
+
+    def say(self, message: str) -> None:
+        """Say what goes on."""
+        with self.lock:
+            step(self.run, self.done, self.total, "files", message)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What became of one part."""
+
+    part: Part
+    facts: PartFacts
+    key: str
+    later: dict[str, int]  #: Rows that other rows put into the quarantine, by reason.
+
+    @property
+    def quarantined(self) -> dict[str, int]:
+        """Rows by reason."""
+        return sum_by([self.facts.own, self.later])
+
+    @property
+    def rows_out(self) -> int:
+        """Rows that are in a day file."""
+        return self.facts.rows - sum(self.quarantined.values())
+
+    def to_json(self) -> Json:
+        """Return the facts for the manifest."""
+        source = self.part.source
+        facts: Json = {
+            "path": self.part.name,
+            "bytes": self.part.raw.size_bytes,
+            "sha256": self.part.raw.sha256,
+            "dialect": source.dialect,
+            "instrument": self.part.instrument,
+            "interval": source.interval.text,
+            "rows_in": self.facts.rows,
+            "rows_out": self.rows_out,
+            "rows_quarantined": self.quarantined,
+            "rows_out_of_order": self.facts.out_of_order,
+            "key": self.key,
+            "own": self.facts.own,
+            "days": self.facts.days,
+        }
+        if self.facts.fault is not None:
+            fault = self.facts.fault
+            facts["quarantined"] = {"reason": fault.fault.value, "line": fault.line, "text": fault.sentence}
+        return facts
 
 
 def translate(config: Config, out: OutFolder, run: Run) -> Json:
@@ -88,98 +118,110 @@ def translate(config: Config, out: OutFolder, run: Run) -> Json:
     Raises:
         MarketError: A source gives no bars, a file is bad and its source says so, or a file cannot be read.
     """
-    found = [(source, path) for source in config.sources for path in _find_files(source, config)]
-    work = Work(config, out, run, total=len(found))
-    inputs: list[Input] = []
-    files: list[Json] = []
-    quarantine: list[Json] = []
-    found.sort(key=lambda f: _series(f[0]))  # stable: sources in order, then names
-    for _, group in groupby(found, key=lambda f: _series(f[0])):
-        series = list(group)
-        read, table = _read_series(series, work)
-        inputs += read
-        quarantine.append(_write_quarantine(series[0][0], table, out))
-        files += _write_days(series[0][0], table, work)
+    shutil.rmtree(out.path / ".scratch", ignore_errors=True)  # of a run that was killed
+    inventory = take_inventory(config)
+    work = Work(run, total=sum(len(series.parts) for series in inventory.series) + len(inventory.strays))
+    work.say("comparing files")
+    strays = [_stray(part, work) for part in inventory.strays]
+    ledgers = _translate_all(inventory, out, work)
+    inputs = strays + [entry for ledger, series in ledgers for entry in _inputs(ledger, series.parts)]
+    _refuse_sources_without_bars(inputs, config)
+    files = [ledger.files[day] for ledger, _ in ledgers for day in sorted(ledger.files)]
     totals = _totals(inputs)
-    facts = {**totals, "inputs": [i.to_json() for i in inputs], "quarantine": quarantine}
-    return {**totals, **write_manifest(out, "translator", facts, files)}
+    facts = {
+        **totals,
+        "inputs": [entry.to_json() for entry in inputs],
+        "quarantine": [ledger.quarantine for ledger, _ in ledgers],
+        "series": [
+            {
+                "instrument": series.instrument.name,
+                "interval": series.interval.text,
+                "contents": dict(sorted(ledger.contents.items())),
+                "later": {day: ledger.later[day] for day in sorted(ledger.later)},
+            }
+            for ledger, series in ledgers
+        ],
+    }
+    read = {
+        "files_read": sum(len(ledger.read) for ledger, _ in ledgers) + len(strays),
+        "files_skipped": sum(len(ledger.keys) - len(ledger.read) for ledger, _ in ledgers),
+        "days_decided": sum(ledger.written for ledger, _ in ledgers),
+    }
+    return {**totals, **read, **write_manifest(out, "translator", facts, files)}
 
 
-def _series(source: Source) -> tuple[str, int, str]:
-    return source.instrument, source.interval.seconds, source.interval.text
+def _translate_all(inventory: Inventory, out: OutFolder, work: Work) -> list[tuple[Ledger, Series]]:
+    old = _ledgers(last_manifest(out, "translator"))
+    threads = max(1, min(os.cpu_count() or 1, len(inventory.series)))
 
-
-def _find_files(source: Source, config: Config) -> list[Path]:
-    names = glob.glob(source.files, root_dir=config.folder, recursive=True)  # noqa: PTH207  an absolute pattern is fine too
-    paths = sorted(config.folder / name for name in names)
-    files = [path for path in paths if path.is_file()]
-    if not files:
-        raise MarketError(
-            f"{config.file}:{source.line}: no file matches '{source.files}' in {config.folder}; "
-            "nothing to do is not success, so correct files",
-            code="no_input",
+    def translate_one(series: Series) -> tuple[Ledger, Series]:
+        name = series.instrument.name
+        hooks = Hooks(
+            log=lambda text: work.run.log(text, "warning"),
+            reading=work.reading,
+            has_read=work.has_read,
+            writing=lambda month: work.say(f"writing {name} {month}"),
         )
-    return files
+        key = name, series.interval.text
+        return SeriesTranslation(series, out, old.get(key), hooks, memory_bytes=MEMORY_BYTES // threads).run(), series
 
-
-def _read_series(found: list[tuple[Source, Path]], work: Work) -> tuple[list[Input], pl.DataFrame]:
-    """Return what became of each file of an instrument and interval, and all its rows with their faults."""
-    inputs: list[Input] = []
-    tables: list[pl.DataFrame] = []
-    seen: dict[str, str] = {}  # sha-256 of a file's bytes → its name
-    for source, path in found:
-        work.step(f"reading {path.name}")
-        raw = read_raw_file(path, work.config.folder)
-        entry = Input(raw, source)
+    if threads == 1:
+        return [translate_one(series) for series in inventory.series]
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(translate_one, series) for series in inventory.series]
         try:
-            tables.append(_read_file(entry, seen, index=len(inputs)))
-        except BadFile as fault:
-            _quarantine(entry, fault, work.run)
-        inputs.append(entry)
-        work.done += 1
-    table = mark_duplicates(pl.concat(tables)) if tables else pl.DataFrame()
-    for index, entry in enumerate(inputs):
-        if entry.fault is None:
-            _count(entry, table.filter(pl.col("input") == index))
-    _refuse_sources_without_bars(inputs, work.config)
-    return inputs, table
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
 
-def _read_file(entry: Input, seen: dict[str, str], *, index: int) -> pl.DataFrame:
-    entry.rows = entry.raw.count_rows()
-    first = seen.setdefault(entry.raw.sha256, entry.raw.name)
-    if first != entry.raw.name and entry.rows:
-        raise BadFile(FileFault.REPEATED_FILE, 1, f"the content is that of {first} again")
-    rows = read_rows(entry.source.dialect, entry.raw.text_lines())
-    checked = check_rows(rows, entry.source)
-    entry.rows, entry.out_of_order = rows.table.height, checked.out_of_order
-    name = pl.lit(entry.raw.name).alias("source")
-    return checked.table.with_columns(name, pl.lit(index, pl.UInt32).alias("input"))
+def _stray(part: Part, work: Work) -> Input:
+    assert part.doubt is not None
+    facts = whole_fault(part, part.doubt)
+    complain(part, part.doubt, lambda text: work.run.log(text, "warning"))
+    work.has_read(part)
+    return Input(part, facts, "", {})
 
 
-def _quarantine(entry: Input, fault: BadFile, run: Run) -> None:
-    where = f"{entry.raw.path}:{fault.line}: {fault.sentence}"
-    if entry.source.on_bad_file == "fail":
-        raise MarketError(
-            f'{where}; correct the file or the source, or set on_bad_file = "quarantine"',
-            code="bad_input",
-        ) from None
-    entry.fault = fault
-    entry.quarantined = {fault.fault.value: entry.rows}
-    run.log(f"quarantined {where}", "warning")
+def _inputs(ledger: Ledger, parts: list[Part]) -> list[Input]:
+    later = count_later(ledger)
+    return [Input(p, ledger.facts[p.name], ledger.keys[p.name], dict(later[p.name])) for p in parts]
 
 
-def _count(entry: Input, table: pl.DataFrame) -> None:
-    counts = table["fault"].drop_nulls().value_counts()
-    entry.quarantined = dict(sorted((reason, count) for reason, count in counts.iter_rows()))
-    entry.rows_out = table.height - sum(entry.quarantined.values())
+def _ledgers(manifest: dict[str, Any] | None) -> dict[tuple[str, str], Ledger]:
+    """Return what the last manifest knows of each series; what cannot be understood is not known."""
+    ledgers: dict[tuple[str, str], Ledger] = {}
+    try:
+        for series, quarantine in zip(manifest["series"], manifest["quarantine"], strict=True) if manifest else ():
+            ledger = Ledger(contents=series["contents"], later=series["later"], quarantine=quarantine)
+            ledgers[series["instrument"], series["interval"]] = ledger
+        for entry in manifest["inputs"] if manifest else ():
+            known = ledgers.get((entry["instrument"], entry["interval"]))
+            if known is None:
+                continue
+            fault = entry.get("quarantined")
+            known.keys[entry["path"]] = entry["key"]
+            known.facts[entry["path"]] = PartFacts(
+                rows=entry["rows_in"],
+                out_of_order=entry["rows_out_of_order"],
+                own=entry["own"],
+                days=entry["days"],
+                fault=fault and BadFile(FileFault(fault["reason"]), fault["line"], fault["text"]),
+            )
+        for entry in manifest["files"] if manifest else ():
+            ledgers[entry["instrument"], entry["interval"]].files[entry["date"]] = entry
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return ledgers
 
 
 def _refuse_sources_without_bars(inputs: list[Input], config: Config) -> None:
-    for source in dict.fromkeys(entry.source for entry in inputs):
-        mine = [entry for entry in inputs if entry.source is source]
-        only_repeats = all(set(e.quarantined) <= {"duplicate", "repeated_file"} for e in mine)
-        if any(e.rows_out for e in mine) or (only_repeats and any(e.rows for e in mine)):
+    for source in config.sources:
+        mine = [entry for entry in inputs if entry.part.source is source]
+        only_repeats = all(set(e.quarantined) <= _NOT_ITS_OWN_FAULT for e in mine)
+        if any(e.rows_out for e in mine) or (only_repeats and any(e.facts.rows for e in mine)):
             continue
         raise MarketError(
             f"{config.file}:{source.line}: '{source.files}' gives no bars: {_why_none(mine)}; "
@@ -189,10 +231,10 @@ def _refuse_sources_without_bars(inputs: list[Input], config: Config) -> None:
 
 
 def _why_none(inputs: list[Input]) -> str:
-    bad = [entry for entry in inputs if entry.fault is not None]
-    if bad and bad[0].fault is not None:
+    bad = [entry for entry in inputs if entry.facts.fault is not None]
+    if bad and bad[0].facts.fault is not None:
         which = "all" if len(bad) == len(inputs) else f"{len(bad)} of"
-        first = f"{bad[0].raw.name}:{bad[0].fault.line}: {bad[0].fault.sentence}"
+        first = f"{bad[0].part.name}:{bad[0].facts.fault.line}: {bad[0].facts.fault.sentence}"
         return f"{which} {len(inputs)} files are quarantined, first {first}"
     reasons = sum_by(entry.quarantined for entry in inputs)
     if not reasons:
@@ -200,44 +242,19 @@ def _why_none(inputs: list[Input]) -> str:
     return "every row is quarantined, " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
 
 
-def _write_quarantine(source: Source, table: pl.DataFrame, out: OutFolder) -> Json:
-    """Write the quarantined rows of an instrument and interval; an empty table says there were none."""
-    bad = table.filter(pl.col("fault").is_not_null())
-    columns = ("source", "line", pl.col("fault").alias("reason"), "text")
-    name = f"quarantine/{source.instrument}_{source.interval.text}.parquet"
-    return out.write_table(name, bad.select(columns).sort("source", "line")).to_json()
-
-
-def _write_days(source: Source, table: pl.DataFrame, work: Work) -> list[Json]:
-    """Write the clean bars of an instrument and interval, a file per trading day."""
-    instrument, interval = work.config.instruments[source.instrument], source.interval.text
-    columns = {"instrument": pl.lit(instrument.name), "interval": pl.lit(interval)}
-    day = pl.col("timestamp").dt.convert_time_zone(instrument.tz).dt.date().alias("day")
-    bars = table.filter(pl.col("fault").is_null()).sort("timestamp").with_columns(day, **columns)
-    days = bars.partition_by("day", as_dict=True, maintain_order=True)
-    work.total += len(days)
-    files: list[Json] = []
-    for (date,), rows in days.items():
-        work.step(f"writing {instrument.name} {date}")
-        folder = f"bars/{instrument.name}/{interval}/{date:%Y}/{date:%m}"
-        name = f"{instrument.name}_{interval}_{date:%Y-%m-%d}.parquet"
-        written = work.out.write_table(f"{folder}/{name}", rows.select(BAR_COLUMNS))
-        facts = {"instrument": instrument.name, "interval": interval, "date": str(date)}
-        files.append(with_facts(written, **facts))
-        work.done += 1
-    work.step(f"wrote {len(days)} days of {instrument.name}")
-    return files
+def _spaced(number: float) -> str:
+    return f"{number:,.0f}".replace(",", " ")
 
 
 def _totals(inputs: list[Input]) -> Json:
     reasons = sum_by(entry.quarantined for entry in inputs)
     return {
-        "rows_in": sum(entry.rows for entry in inputs),
+        "rows_in": sum(entry.facts.rows for entry in inputs),
         "rows_out": sum(entry.rows_out for entry in inputs),
         "rows_quarantined": sum(reasons.values()),
         "rows_quarantined_by_reason": reasons,
-        "rows_out_of_order": sum(entry.out_of_order for entry in inputs),
+        "rows_out_of_order": sum(entry.facts.out_of_order for entry in inputs),
         "files_in": len(inputs),
-        "files_empty": sum(1 for e in inputs if e.rows == 0 and e.fault is None),
-        "files_quarantined": sum(1 for entry in inputs if entry.fault is not None),
+        "files_empty": sum(1 for e in inputs if e.facts.rows == 0 and e.facts.fault is None),
+        "files_quarantined": sum(1 for e in inputs if e.facts.fault is not None),
     }
