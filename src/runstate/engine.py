@@ -65,6 +65,7 @@ class Engine:
     logs: RunLogs
     clock: Clock
     work: Path  #: Where the runs' own folders are.
+    loop: asyncio.AbstractEventLoop
 
     def begin_to_end(self) -> None:
         """End streams and waiting polls, take no commands any more, and ask running stages to stop; returns at once."""
@@ -136,7 +137,7 @@ async def open_engine(
         stack.callback(keeper.cancel)
         thinner = group.create_task(_thin_logs(manager, logs, keep or Keep(), clock))
         stack.callback(thinner.cancel)
-        yield Engine(manager, orchestrator, external, bus, lock, logs, clock, data / "work")
+        yield Engine(manager, orchestrator, external, bus, lock, logs, clock, data / "work", asyncio.get_running_loop())
 
 
 async def _thin_logs(manager: PipelineStateManager, logs: RunLogs, keep: Keep, clock: Clock) -> None:

@@ -97,7 +97,7 @@ def judge_run(encoded: bytes) -> dict:
     assert (document["error_code"] is None) == (document["error"] is None)
     assert len((document["error"] or "").encode()) <= MAX_ERROR
     assert document["retry_count"] == sum(max(0, stage["attempt"] - 1) for stage in stages.values())
-    assert document["trigger"].keys() == {"kind", "by"} and document["trigger"]["kind"] == "manual"
+    assert document["trigger"].keys() == {"kind", "by"} and document["trigger"]["kind"] in ("manual", "external")
     stop = document["stop_requested"]
     assert stop is None or (stop.keys() == {"at", "by", "reason"} and TIME.fullmatch(stop["at"]))
     for name, stage in stages.items():

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from random import random as system_random
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import msgspec
 
 from runstate.client.clock import Clock, MonotonicClock
 from runstate.client.errors import Problem
 from runstate.client.follow import follow, query
 from runstate.client.http import TIMEOUT_S, Http, Receipt, RunList
+from runstate.client.reporting import LEASE_S, PATIENCE_S, PROGRESS_INTERVAL_S
+from runstate.client.track import TrackedRun, track
 from runstate.client.transports import LOOPBACK, End, Hear, run_event_stream, run_long_poll, run_websocket
 from runstate.client.view import View, view_of
 from runstate.client.watches import Watches
@@ -24,6 +27,7 @@ from runstate.core.errors import InvalidValue
 from runstate.core.link import Connect, Link, Transport
 from runstate.core.model import PipelineDocument, RunContext
 from runstate.core.replica import Replica
+from runstate.core.reports import ReportedFact
 
 #: Refusals that another try cannot change: the request itself is wrong.
 FINAL = frozenset({400, 404})
@@ -190,6 +194,32 @@ class Client:
     async def retry(self, run_id: str, *, if_match: str | None = None) -> Receipt:
         """Go on with a run that failed or was stopped, from the stage that did not finish."""
         return await self._command(f"api/runs/{_part(run_id)}/retry", {}, if_match)
+
+    def track(
+        self,
+        pipeline: str,
+        *,
+        stages: Sequence[str],
+        metadata: Mapping[str, Any] | None = None,
+        lease_s: float = LEASE_S,
+        progress_interval_s: float = PROGRESS_INTERVAL_S,
+        patience_s: float = PATIENCE_S,
+    ) -> AbstractAsyncContextManager[TrackedRun]:
+        """Execute a run in this program and report it to the server, as long as the block lasts; see `client/track.py`."""
+        options = {"lease_s": lease_s, "progress_interval_s": progress_interval_s, "patience_s": patience_s}
+        return track(self, pipeline, stages=stages, metadata=metadata, **options)
+
+    async def open_run(
+        self, pipeline: str, *, stages: Sequence[str], metadata: Mapping[str, Any], lease_s: float = LEASE_S
+    ) -> tuple[RunContext, str]:
+        """Open a run that this program executes; return its document and its fencing token (PROTOCOL C8)."""
+        body = {"stages": list(stages), "metadata": dict(metadata), "lease_s": lease_s}
+        return await self._http.open_run(f"api/pipelines/{_part(pipeline)}/runs", body)
+
+    async def report(self, run_id: str, token: str, seq: int, facts: Sequence[ReportedFact]) -> RunContext:
+        """Report a run, once; the same `seq` may be sent again. Return its document after the report."""
+        body = {"seq": seq, "facts": msgspec.to_builtins(facts)}
+        return await self._http.report(f"api/runs/{_part(run_id)}/facts", token, body)
 
     async def _command(self, path: str, body: Mapping[str, Json], if_match: str | None) -> Receipt:
         receipt = await self._http.command(path, body, if_match=if_match)

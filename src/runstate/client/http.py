@@ -17,12 +17,12 @@ from uuid import uuid4
 import httpx
 
 from runstate.client.clock import Clock
-from runstate.client.errors import Problem, ServerUnreachable
+from runstate.client.errors import Problem, ServerAway, ServerUnreachable
 from runstate.core.canonical import Json, decode, encode
 from runstate.core.errors import InvalidValue, PeerError
 from runstate.core.model import PipelineDocument, RunContext, decode_pipeline, decode_run
 from runstate.core.position import Position
-from runstate.core.retry import retry_in_ms
+from runstate.core.retry import UNAVAILABLE, retry_in_ms
 from runstate.core.sse import SseDecoder
 
 TIMEOUT_S = 10.0
@@ -129,6 +129,21 @@ class Http:
             self._least = reached
         return Receipt(position, _run(response.content))
 
+    async def open_run(self, path: str, body: Mapping[str, Json]) -> tuple[RunContext, str]:
+        """Open a run that this program executes; return its document and its fencing token (PROTOCOL C8)."""
+        headers = {"content-type": "application/json", "idempotency-key": uuid4().hex}
+        response = await self._send(path, encode(dict(body)), headers)
+        token = response.headers.get("runstate-token")
+        if not token:
+            raise PeerError(f"{response.url} opened a run without a token; is this a runstate server?")
+        return _run(response.content), token
+
+    async def report(self, path: str, token: str, body: Mapping[str, Json]) -> RunContext:
+        """Send one report once; its number makes it safe to send it again."""
+        headers = {"content-type": "application/json", "runstate-token": token}
+        response = await self._request("POST", path, content=encode(dict(body)), headers=headers)
+        return _run(response.content)
+
     async def _send(self, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
         retries = 0
         told: ServerUnreachable | Problem
@@ -176,7 +191,8 @@ def _problem(response: httpx.Response) -> Problem:
         told.get("detail") or told.get("title") or f"{response.url} answered {response.status_code} without saying why"
     )
     retry_after_ms = milliseconds(response.headers.get("retry-after"))
-    return Problem(str(code), response.status_code, str(detail), told.get("document"), retry_after_ms=retry_after_ms)
+    kind = ServerAway if response.status_code == UNAVAILABLE else Problem
+    return kind(str(code), response.status_code, str(detail), told.get("document"), retry_after_ms=retry_after_ms)
 
 
 def milliseconds(retry_after: str | None) -> int:

@@ -156,6 +156,8 @@ class ExternalRuns:
             Compacted: `seq` was taken, and history does not keep its answer any more.
             StoreUnavailable: The journal refuses writes now; send the same report again.
         """
+        if self._closing:
+            raise StoreUnavailable("the server is shutting down; send the same report again when it is back")
         reporter = await self._reporter(run_id, token)
         if self._manager.trouble is not None:
             self._hear(run_id)  # that it cannot be written down is not the reporter's fault

@@ -7,8 +7,8 @@ FastAPI(lifespan=app.lifespan).mount("/runstate", app)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from runstate.client.reporting import LEASE_S, PROGRESS_INTERVAL_S
+from runstate.client.track import TrackedRun, track
 from runstate.core.errors import RunstateError
 from runstate.engine import Engine, open_engine
 from runstate.pipeline.definition import Pipeline, check_pipelines
@@ -28,7 +30,7 @@ from runstate.server.access import AccessControl, Policy, Sessions, Token
 from runstate.server.commands import Commands
 from runstate.server.contract.serving import serve_asyncapi, serve_openapi
 from runstate.server.dashboard_files import dashboard_routes
-from runstate.server.external import External
+from runstate.server.external import External, InProcess
 from runstate.server.files import Files
 from runstate.server.idempotency import IdempotencyKeys
 from runstate.server.logs import Logs
@@ -93,6 +95,32 @@ class Runstate:
     def orchestrator(self) -> Orchestrator:
         """Starts and stops runs."""
         return self.engine.orchestrator
+
+    def track(
+        self,
+        pipeline: str,
+        *,
+        stages: Sequence[str],
+        metadata: Mapping[str, Any] | None = None,
+        lease_s: float = LEASE_S,
+        progress_interval_s: float = PROGRESS_INTERVAL_S,
+    ) -> AbstractAsyncContextManager[TrackedRun]:
+        """Execute a run in this process, as long as the block lasts: inside a web request, for example.
+
+        Raises on leaving what the work raised, and `runstate.client.Stopped` where somebody asked the run to stop.
+        """
+        options = {"lease_s": lease_s, "progress_interval_s": progress_interval_s}
+        return track(self.door, pipeline, stages=stages, metadata=metadata, **options)
+
+    @property
+    def door(self) -> InProcess:
+        """Where `track` and `track_sync` report to."""
+        return InProcess(self.engine.external)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that everything here belongs to; threads hand it coroutines."""
+        return self.engine.loop
 
     @asynccontextmanager
     async def lifespan(self, _: Any = None) -> AsyncIterator[None]:

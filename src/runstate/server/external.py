@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runstate.core.canonical import Json
 from runstate.core.commit import Document
 from runstate.core.errors import ReporterRefused
-from runstate.core.model import decode_run
-from runstate.core.reports import read_facts
+from runstate.core.model import RunContext, decode_run
+from runstate.core.reports import ReportedFact, read_facts
 from runstate.pipeline.external import LEASE_S, ExternalRuns
+from runstate.pipeline.orchestrator import user_name
 from runstate.server.commands import Commands, accepted, body_with, taken_as, who
 from runstate.server.problems import Problem
 from runstate.state.demands import Demands
@@ -17,6 +21,28 @@ from runstate.state.manager import PipelineStateManager
 
 TOKEN = "Runstate-Token"  # noqa: S105  # because it names the header
 MAX_SEQ = 2**53 - 1
+
+
+class InProcess:
+    """The door of a `Runstate` in this process, for `runstate.client.track`: no HTTP, the same facts."""
+
+    def __init__(self, external: ExternalRuns) -> None:
+        self._external = external
+
+    async def open_run(
+        self, pipeline: str, *, stages: Sequence[str], metadata: Mapping[str, Json], lease_s: float
+    ) -> tuple[RunContext, str]:
+        """Open a run; return its document and its fencing token."""
+        document = await self._external.open(
+            pipeline, stages=stages, metadata=metadata, lease_s=lease_s, by=user_name()
+        )
+        token = self._external.token(document.key.id)
+        assert token is not None, "it was made with the run"
+        return document.run, token
+
+    async def report(self, run_id: str, token: str, seq: int, facts: Sequence[ReportedFact]) -> RunContext:
+        """Take a report; return the run's document after it."""
+        return (await self._external.report(run_id, token, seq, facts)).run
 
 
 class External:
