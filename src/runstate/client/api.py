@@ -123,6 +123,11 @@ class Client:
         """Return a page of a run's commits (PROTOCOL H6)."""
         return await self._http.object(f"api/runs/{_part(run_id)}/history", {"after": after, "limit": limit})
 
+    async def compact(self, *, keep_versions: int | None = None, keep_days: float | None = None) -> dict[str, Json]:
+        """Thin the server's history beside its traffic; return what went: `versions`, `commits`, `floor`, `damaged`."""
+        asked = {"keep_versions": keep_versions, "keep_days": keep_days}
+        return await self._http.upkeep("api/journal/compact", {k: v for k, v in asked.items() if v is not None})
+
     async def logs(
         self,
         run_id: str,

@@ -144,6 +144,13 @@ class Http:
         response = await self._request("POST", path, content=encode(dict(body)), headers=headers)
         return _run(response.content)
 
+    async def upkeep(self, path: str, body: Mapping[str, Json]) -> dict[str, Json]:
+        """Let the server do work that may take long, and return what it says of it."""
+        patience = httpx.Timeout(self._client.timeout.connect, read=None)
+        headers = {"content-type": "application/json"}
+        response = await self._request("POST", path, content=encode(dict(body)), headers=headers, timeout=patience)
+        return _object(response.content)
+
     async def _send(self, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
         retries = 0
         told: ServerUnreachable | Problem
