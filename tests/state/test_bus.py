@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
+from runstate.client.frames import parse_frame
 from runstate.core.canonical import FrozenJson
-from runstate.core.facts import Outcome, ProgressMade, Succeeded
+from runstate.core.commit import Key
+from runstate.core.facts import Failed, Outcome, ProgressMade, Succeeded
 from runstate.core.frames import HEARTBEAT_MS
 from runstate.core.model import Progress
 from runstate.core.reader import Topics
+from runstate.core.replica import Outcome as Outcomes
+from runstate.core.replica import Replica, receive
 from runstate.state.bus import Subscription, Wanted
 from runstate.testing import virtual_time
 from runstate.testing.scripted_runner import ScriptedAttempt, ScriptedRunner
@@ -186,3 +190,37 @@ def test_what_a_reader_is_owed_is_bounded(tmp_path: Path) -> None:
                 assert owed[-1].key.id == last
 
     simulate(main())
+
+
+@pytest.mark.rule("F9")
+def test_a_run_that_a_reader_has_let_go_of_comes_in_full(tmp_path: Path) -> None:
+    """Run A fails, B is run, A is retried: who takes patches dropped A with B's first commit, and has no base of it."""
+
+    async def fail(_: ScriptedAttempt) -> Outcome:
+        return Failed("RuntimeError: no", "exception")
+
+    async def main() -> None:
+        runner = ScriptedRunner({"translator": [fail]})
+        async with open_world(tmp_path, [make_pipeline()], runner) as world:
+            wanted = Wanted(delta=True)
+            with world.manager.bus.subscribe(world.manager, wanted) as subscription:
+                replica = Replica()
+                first = await run_once(world)
+                replica = await catch_up(world, subscription, replica)
+                await run_once(world)
+                replica = await catch_up(world, subscription, replica)
+                assert Key("run", first) not in replica.entries
+                await world.orchestrator.retry(first)
+                await world.orchestrator.finished(first)
+                replica = await catch_up(world, subscription, replica)
+                assert replica.entries[Key("run", first)].document["state"] == "success"
+
+    simulate(main())
+
+
+async def catch_up(world: World, subscription: Subscription, replica: Replica) -> Replica:
+    """Return the replica at the head; it never has to ask."""
+    while replica.position != world.manager.head.position:
+        replica, outcome = receive(replica, parse_frame((await anext(subscription)).data))
+        assert outcome in (Outcomes.APPLIED, Outcomes.IGNORED)
+    return replica

@@ -7,7 +7,7 @@ is a position alone: what follows it stands in the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
@@ -73,6 +73,7 @@ class Base:
 
     version: int
     digest: str
+    pipeline: str | None = None  #: Of a run.
 
 
 def _nothing() -> Mapping[Key, Document]:
@@ -107,18 +108,30 @@ class Reader:
             del owed[key]
         return replace(self, dirty=MappingProxyType(owed))
 
-    def sent(self, documents: Iterable[Document], position: Position) -> Reader:
+    def sent(self, documents: Collection[Document], position: Position) -> Reader:
         """Return the reader after it was sent these versions, and so all that it was owed up to `position`."""
         bases = self.bases
         if self.delta:
             has = dict(bases)
             for document in documents:
                 has.pop(document.key, None)
-                has[document.key] = Base(document.version, document.digest)
+                pipeline = document.run.pipeline if document.key.kind == "run" else None
+                has[document.key] = Base(document.version, document.digest, pipeline)
+            for document in documents:
+                for key in _left(has, document, self.topics):
+                    del has[key]
             for key in _beyond(has, self.topics):
                 del has[key]
             bases = MappingProxyType(has)
         return replace(self, position=position, dirty=_nothing(), bases=bases)
+
+
+def _left(has: Mapping[Key, Base], document: Document, topics: Topics) -> list[Key]:
+    """Return the runs that a reader lets go of when it is sent a pipeline that has gone on to another run (F9)."""
+    if document.key.kind != "pipeline":
+        return []
+    owner, current = document.key.id, document.pipeline.current_run_id
+    return [key for key, base in has.items() if base.pipeline == owner and key.id not in topics.runs | {current}]
 
 
 def _beyond(known: Mapping[Key, object], topics: Topics) -> list[Key]:
