@@ -61,7 +61,7 @@ def test_a_pipeline_that_two_targets_name_is_served_once(folder):
         ("pack", ["pack is a folder"]),
         ("no.such.module", ["no file and no module no.such.module"]),
         ("two.py:nope", ["no pipeline nope", "one, another"]),
-        ("runstate.toml", ["later release"]),
+        ("runstate.toml", ["no file runstate.toml"]),
         ("a b", ["neither"]),
     ],
 )

@@ -287,6 +287,7 @@ def test_a_stage_that_cannot_be_started_fails_without_retries(tmp_path: Path) ->
         ({"stages": []}, "empty"),
         ({"stages": ["merger", "merger"]}, "different"),
         ({"stages": [1]}, "stage names"),
+        ({"metadata": []}, "metadata is of type list; a JSON object"),
         ({"metadata": {"x": float("nan")}}, r"metadata\.x is nan"),
         ({"metadata": {"x": 2**53}}, r"metadata\.x is an integer beyond"),
         ({"metadata": {"x": "y" * 300_000}}, "bytes, more than"),

@@ -1,4 +1,4 @@
-"""`init`: a commented start that runs as it is."""
+"""`init`: a commented start that runs as it is, in Python and in TOML."""
 
 from __future__ import annotations
 
@@ -10,31 +10,39 @@ import typer
 from runstate.cli.console import say
 from runstate.cli.failures import DONE, Failure, Usage
 
-NAME = "pipelines.py"
-
 Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if need be.", show_default="here")]
 
 
 def init(directory: Directory = Path()) -> int:
-    """Write a commented pipelines.py that runs as it is.
+    """Write a commented pipelines.py and a runstate.toml that run as they are.
 
-    Never overwrites a file. Try it with `runstate run pipelines.py`, then `runstate serve pipelines.py`.
+    Never overwrites a file. Try them with `runstate run pipelines.py`, then `runstate serve pipelines.py runstate.toml`.
     """
-    path = directory / NAME
+    files = {directory / "pipelines.py": PYTHON, directory / "runstate.toml": TOML}
+    for path in files:
+        if path.exists():
+            raise _there(path)
+    written: list[Path] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(START)
+        for path, text in files.items():
+            with path.open("x", encoding="utf-8") as file:
+                written.append(path)
+                file.write(text)
     except FileExistsError:
-        where = path if path.exists() else directory
-        raise Usage(f"{where} is there already and is left as it is; name another folder: runstate init DIR") from None
+        raise _there(next((path for path in files if path not in written and path.exists()), directory)) from None
     except OSError as trouble:
-        raise Failure(f"{path} cannot be written: {trouble.strerror}") from trouble
-    say(f"wrote {path}; try it: runstate run {path}")
+        raise Failure(f"{directory} cannot be written to: {trouble.strerror}") from trouble
+    first, second = files
+    say(f"wrote {first} and {second}; try them: runstate run {first}, runstate run {second}")
     return DONE
 
 
-START = '''\
+def _there(path: Path) -> Usage:
+    return Usage(f"{path} is there already and is left as it is; name another folder: runstate init DIR")
+
+
+PYTHON = '''\
 """A pipeline to start from.
 
     runstate run pipelines.py                    run it once, here
@@ -85,4 +93,54 @@ async def publish(ctx: StageContext):
     if ctx.metadata.get("dry") is True:  # runstate run pipelines.py --meta dry=true
         raise Skip("a dry run publishes nothing")
     ctx.update_metadata({"published": True})
+'''
+
+TOML = '''\
+# A pipeline without Python to start from.
+#
+#     runstate check runstate.toml      what this file says
+#     runstate run runstate.toml        run it once, here
+#     runstate serve runstate.toml      serve it with the dashboard; several files may be served together
+
+[pipeline.weekly]
+progress_interval_s = 0.1          # seconds between two versions for one stage's progress
+timeout_s = 7200                   # a run that takes longer fails with "timeout"
+run_policy = "always"              # or "gated": unhealthy pipelines ask a person first
+# Minute, hour, day of month, month, day of week. missed: "skip" or "run_once"; overlap: "skip" or "queue".
+schedule = { cron = "0 7 * * 1", tz = "America/Chicago", missed = "skip", overlap = "skip", enabled = false }
+
+# Stages run in the order in which they stand here. A command is given to /bin/sh in this file's folder.
+[[pipeline.weekly.stage]]
+name = "collect"
+# {workdir} is the run's own folder; {run_id} and {attempt} are the others. A brace for the shell is written twice.
+# A line that begins with ::progress DONE/TOTAL UNIT MESSAGE, or with ::outputs and a JSON object, is a fact; every other
+# line is a line of the log.
+command = """
+for n in 1 2 3; do
+    echo "::progress $n/3 files part-$n.csv"
+    echo "$n" > {workdir}/part-$n.csv
+done
+echo '::outputs {{"files": 3}}'
+"""
+retries = 2                        # further attempts after a failed one
+retry_on = ["exit_status", "timeout", "killed"]
+backoff_s = 1                      # before the first retry; doubles with each
+backoff_max_s = 60
+timeout_s = 600                    # of one attempt
+grace_s = 10                       # between asking to stop and killing
+on_interrupt = "resume"            # or "fail": what happens when the server went away under it
+env = { LANG = "C.UTF-8" }
+
+[[pipeline.weekly.stage]]
+name = "count"
+command = "cat {workdir}/part-*.csv | wc -l"
+
+[store]                            # what history keeps; leave it out to keep everything
+keep_days = 30                     # older versions go
+keep_versions = 10000              # of each run the latest so many stay
+
+# [[webhook]]                      # who is told
+# url = "https://ops.example/hook"
+# on = ["failed", "stopped", "blocked", "success"]
+# secret_env = "HOOK_SECRET"       # the environment variable that holds the secret
 '''

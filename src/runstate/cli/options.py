@@ -47,11 +47,16 @@ RunId = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the unique beginning of one, or `latest`.", show_default=False)
 ]
 Target = Annotated[
-    str, typer.Argument(metavar="TARGET", help="FILE.py or package.module, also with :NAME.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="TARGET", help="FILE.py, package.module or runstate.toml, also with :NAME.", show_default=False
+    ),
 ]
 Targets = Annotated[
     list[str],
-    typer.Argument(metavar="TARGET", help="FILE.py or package.module, also with :NAME.", show_default=False),
+    typer.Argument(
+        metavar="TARGET", help="FILE.py, package.module or runstate.toml, also with :NAME.", show_default=False
+    ),
 ]
 
 

@@ -34,8 +34,8 @@ def run(
     from runstate.cli.target import choose, load_targets
 
     with contextlib.redirect_stdout(sys.stderr):  # what the file prints is no part of the answer
-        pipelines, _ = load_targets([target])
-    chosen, stages = choose(pipelines, pipeline, target), parse_stages(stage)
+        loaded = load_targets([target])
+    chosen, stages = choose(loaded.pipelines, pipeline, target), parse_stages(stage)
     for name in stages or ():
         if name not in chosen.stage_order:
             raise Usage(f"pipeline {chosen.name} has no stage {name}; it has {', '.join(chosen.stage_order)}")

@@ -16,6 +16,7 @@ from runstate.cli.words import clock_time
 
 if TYPE_CHECKING:
     from runstate.server.access import Policy
+    from runstate.state.retention import Keep
 
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
@@ -98,8 +99,8 @@ def serve(
         tell(f"{clock_time(SystemClock().now_ms())} {text}")
 
     with logging_to(note):
-        pipelines, folder = load_targets(targets)
-        os.environ[TARGET_DIR] = str(folder)
+        loaded = load_targets(targets)
+        os.environ[TARGET_DIR] = str(loaded.folder)
 
         from runstate.server.serve import serve as serve_until_signal
         from runstate.state.retention import Keep
@@ -113,18 +114,25 @@ def serve(
 
         in_loop(
             serve_until_signal(
-                pipelines,
+                loaded.pipelines,
                 data,
                 host=host,
                 port=port,
                 policy=policy,
-                keep=Keep(keep_days, keep_versions),
+                keep=_keep(loaded.keep or Keep(), keep_days, keep_versions),
                 max_log_bytes=log_mib * 1024 * 1024,
                 on_ready=lambda url: say(f"runstate is serving {url}"),
                 on_line=on_line if verbose else None,
             )
         )
     return DONE
+
+
+def _keep(said: Keep, days: float | None, versions: int | None) -> Keep:
+    """Return what history keeps: what the command line says, else what a `runstate.toml` said."""
+    from runstate.state.retention import Keep
+
+    return Keep(said.days if days is None else days, said.versions if versions is None else versions)
 
 
 def _policy(token: str | None, file: Path | None, origins: list[str], *, insecure: bool) -> Policy:

@@ -1,4 +1,4 @@
-"""Finding pipelines in what a person names: a Python file, a `package.module`, either with `:NAME`.
+"""Finding pipelines in what a person names: a Python file, a `package.module`, a `runstate.toml`, each also with `:NAME`.
 
 Every way in which this can fail is one sentence that names the file, and the line where there is one.
 """
@@ -9,14 +9,20 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from runstate.cli.failures import Usage
 from runstate.core.errors import DefinitionError
 from runstate.pipeline.definition import Pipeline, check_pipeline
+
+if TYPE_CHECKING:
+    from runstate.pipeline.configuration import Configuration
+    from runstate.pipeline.webhook import WebhookConfig
+    from runstate.state.retention import Keep
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 TARGET_DIR = "RUNSTATE_TARGET_DIR"
@@ -34,16 +40,33 @@ class Target:
     text: str  #: As typed.
     folder: Path  #: Of the file; of a module the current folder.
     pipelines: tuple[Pipeline, ...]  #: In the order of their definition.
+    keep: Keep | None = None  #: What history keeps, where the target says so.
+    webhooks: tuple[WebhookConfig, ...] = ()
 
 
-def load_targets(texts: Sequence[str]) -> tuple[list[Pipeline], Path]:
-    """Return every pipeline of the targets, in order, and the folder of the first target.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What several targets say together."""
+
+    pipelines: list[Pipeline]  #: In the order of targets and definitions.
+    folder: Path  #: Of the first target.
+    keep: Keep | None
+    webhooks: tuple[WebhookConfig, ...]
+
+
+def load_targets(texts: Sequence[str]) -> Loaded:
+    """Return what the targets say.
 
     Raises:
         Usage: A target is not there, or cannot be loaded.
-        DefinitionError: A pipeline is defined wrongly, or two have one name.
+        DefinitionError: A pipeline is defined wrongly, two have one name, or two files say what history keeps.
     """
-    targets = [load_target(text) for text in texts]
+    targets = [load_target(text) for text in dict.fromkeys(texts)]
+    keeping = [target for target in targets if target.keep is not None]
+    if len(keeping) > 1:
+        raise DefinitionError(
+            f"both {keeping[0].text} and {keeping[1].text} have a [store], and there is one store; leave one out"
+        )
     found: dict[str, Pipeline] = {}
     for target in targets:
         for pipeline in target.pipelines:
@@ -54,7 +77,8 @@ def load_targets(texts: Sequence[str]) -> tuple[list[Pipeline], Path]:
                 )
     for pipeline in found.values():
         check_pipeline(pipeline)
-    return list(found.values()), targets[0].folder
+    webhooks = dict.fromkeys(webhook for target in targets for webhook in target.webhooks)
+    return Loaded(list(found.values()), targets[0].folder, keeping[0].keep if keeping else None, tuple(webhooks))
 
 
 def choose(pipelines: Sequence[Pipeline], wanted: str | None, target: str) -> Pipeline:
@@ -85,9 +109,14 @@ def load_target(text: str) -> Target:
     place, colon, name = text.rpartition(":")
     if not colon:
         place, name = text, ""
-    if place.endswith(".toml"):
-        raise Usage(f"{place}: pipelines in TOML files come in a later release; define them in a Python file")
     path = Path(place)
+    if place.endswith(".toml"):
+        said = _load_toml(path)
+        by_name = {pipeline.name: pipeline for pipeline in said.pipelines}
+        if not by_name and not colon:
+            raise NotLoaded(f"{place} has no pipeline; add one, such as: [pipeline.nightly]")
+        chosen = (_chosen(by_name, name, place),) if colon else said.pipelines
+        return Target(text, path.absolute().parent, chosen, said.keep, said.webhooks)
     if place.endswith(".py") or os.sep in place or path.exists():
         module, folder = _load_file(path), path.absolute().parent
     else:
@@ -100,17 +129,35 @@ def load_target(text: str) -> Target:
             )
         return Target(text, folder, tuple(dict.fromkeys(found.values())))
     by_name = {pipeline.name: pipeline for pipeline in found.values()} | found
+    return Target(text, folder, (_chosen(by_name, name, place),))
+
+
+def _chosen(by_name: Mapping[str, Pipeline], name: str, place: str) -> Pipeline:
     if name not in by_name:
-        there = f"it has {', '.join(found)}" if found else "it has none"
+        there = f"it has {', '.join(by_name)}" if by_name else "it has none"
         raise Usage(f"{place} has no pipeline {name or 'without a name'}; {there}")
-    return Target(text, folder, (by_name[name],))
+    return by_name[name]
+
+
+def _load_toml(path: Path) -> Configuration:
+    from runstate.pipeline.configuration import read_configuration
+
+    _check_there(path, "TOML")
+    try:
+        return read_configuration(path)
+    except OSError as error:
+        raise NotLoaded(f"{path}: the file cannot be read: {error.strerror}") from error
+
+
+def _check_there(path: Path, kind: str) -> None:
+    if path.is_dir():
+        raise Usage(f"{path} is a folder; name a {kind} file in it")
+    if not path.is_file():
+        raise Usage(f"there is no file {path}")
 
 
 def _load_file(path: Path) -> ModuleType:
-    if path.is_dir():
-        raise Usage(f"{path} is a folder; name a Python file in it")
-    if not path.is_file():
-        raise Usage(f"there is no file {path}")
+    _check_there(path, "Python")
     file = str(path.absolute())
     return _load(path.stem, file, str(path))
 

@@ -14,7 +14,16 @@ from typing import Any, Literal, TypeVar, overload
 from runstate.core.errors import DefinitionError, InvalidValue
 from runstate.core.health import Policy
 from runstate.core.model import Schedule
-from runstate.pipeline.options import check_command, check_limit, check_name, check_options, check_seconds
+from runstate.pipeline.options import (
+    check_command,
+    check_cwd,
+    check_env,
+    check_limit,
+    check_name,
+    check_options,
+    check_policy,
+    check_seconds,
+)
 from runstate.pipeline.stage import AsyncFunction, Command, Place, PlainFunction, Stage, StageFunction
 
 FunctionT = TypeVar("FunctionT", bound=StageFunction)
@@ -60,12 +69,10 @@ class Pipeline:
         place = place or _caller()
         check_name("pipeline", name, place)
         check_seconds("progress_interval_s", progress_interval_s, f"pipeline {name} ({place})")
-        if run_policy not in ("always", "gated"):
-            raise DefinitionError(f'pipeline {name} ({place}): run_policy is {run_policy!r}; use "always" or "gated"')
         self.name = name
         self.progress_interval_s = float(progress_interval_s)
         self.timeout_s = check_limit("timeout_s", timeout_s, f"pipeline {name} ({place})")
-        self.run_policy: Policy = run_policy
+        self.run_policy = check_policy("run_policy", run_policy, f"pipeline {name} ({place})")
         self.timetable: Schedule | None = None  #: What `schedule` said; None: it runs only when somebody starts it.
         self.place = place  #: `file:line` of the definition.
         self._stages: dict[str, Stage] = {}
@@ -185,7 +192,8 @@ class Pipeline:
             },
             where,
         )
-        self._add(name, check_command(command, env, cwd, where), options)
+        text, folder = check_command("command", command, where), check_cwd("cwd", cwd, where)
+        self._add(name, Command(text, tuple(check_env("env", env, where).items()), folder), options)
 
     def schedule(
         self,

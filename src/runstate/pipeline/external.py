@@ -123,7 +123,7 @@ class ExternalRuns:
             pipeline=pipeline,
             run_id=run_id,
             plan=stages,
-            metadata=FrozenJson(metadata or {}, "metadata"),
+            metadata=FrozenJson({} if metadata is None else metadata, "metadata"),
             trigger=Trigger(kind="external", by=by),
             now_ms=now_ms,
         )

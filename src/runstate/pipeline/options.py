@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from runstate.core.errors import DefinitionError
+from runstate.core.health import Policy
 from runstate.pipeline.runners.load import MAIN
-from runstate.pipeline.stage import Command
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_NAME_LENGTH = 64
@@ -71,6 +71,13 @@ def check_on_interrupt(name: str, value: object, where: str) -> str:
     return str(value)
 
 
+def check_policy(name: str, value: object, where: str) -> Policy:
+    """Return when runs may start."""
+    if value == "always" or value == "gated":  # noqa: PLR1714 - so mypy sees that it is one of them
+        return value
+    raise DefinitionError(f'{where}: {name} is {value!r}; use "always" or "gated"')
+
+
 def check_retry_on(name: str, value: object, where: str) -> tuple[str, ...] | None:
     """Return which failures are tried again: words of `RETRYABLE` and names of exception classes; None: all."""
     if value is None:
@@ -97,21 +104,27 @@ def _kind(name: str, entry: object, where: str) -> str:
     )
 
 
-def check_command(text: object, env: object, cwd: object, where: str) -> Command:
-    """Return a shell command."""
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise DefinitionError(f"{where}: command is {text!r}; the text of a shell command is needed")
-    for match in _BRACES.finditer(text):
-        placeholder = match.group(1)
-        if match.group() not in ("{{", "}}") and placeholder not in PLACEHOLDERS:
-            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+def check_command(name: str, value: object, where: str) -> str:
+    """Return the text of a shell command, whose placeholders are known."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise DefinitionError(f"{where}: {name} is {value!r}; the text of a shell command is needed")
+    for match in _BRACES.finditer(value):
+        if match.group() not in ("{{", "}}") and match.group(1) not in PLACEHOLDERS:
+            known = ", ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
             raise DefinitionError(
-                f"{where}: command has {match.group()!r}, which is no placeholder; there are {known}; "
+                f"{where}: {name} has {match.group()!r}, which is no placeholder; there are {known}; "
                 "a brace for the shell is written twice: {{ or }}"
             )
-    if cwd is not None and (not isinstance(cwd, str | Path) or not str(cwd) or "\0" in str(cwd)):
-        raise DefinitionError(f"{where}: cwd is {cwd!r}; the path of a folder is needed")
-    return Command(text, tuple(_environment(env, where).items()), None if cwd is None else str(cwd))
+    return value
+
+
+def check_cwd(name: str, value: object, where: str) -> str | None:
+    """Return the folder where a command starts, None for the server's."""
+    if value is None:
+        return None
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise DefinitionError(f"{where}: {name} is {value!r}; the path of a folder is needed")
+    return str(value)
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -123,22 +136,25 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _BRACES.sub(replace, text)
 
 
-def _environment(env: object, where: str) -> dict[str, str]:
-    if env is None:
+def check_env(name: str, value: object, where: str) -> dict[str, str]:
+    """Return the variables that a command has besides the server's."""
+    if value is None:
         return {}
-    if not isinstance(env, Mapping):
-        raise DefinitionError(f"{where}: env is {env!r}; a table of names and texts is needed")
-    for name, value in env.items():
-        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
-            raise DefinitionError(f"{where}: env has a variable named {name!r}; a name without = is needed")
-        if name in RESERVED:
-            raise DefinitionError(f"{where}: env sets {name}, which is runstate's own to set; use another name")
-        if not isinstance(value, str) or "\0" in value:
-            raise DefinitionError(f"{where}: env sets {name} to {value!r}; a text is needed")
-    return dict(env)
+    if not isinstance(value, Mapping):
+        raise DefinitionError(f"{where}: {name} is {value!r}; a table of names and texts is needed")
+    for variable, text in value.items():
+        if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
+            raise DefinitionError(f"{where}: {name} has a variable named {variable!r}; a name without = is needed")
+        if variable in RESERVED:
+            raise DefinitionError(f"{where}: {name} sets {variable}, which is runstate's own to set; use another name")
+        if not isinstance(text, str) or "\0" in text:
+            raise DefinitionError(f"{where}: {name} sets {variable} to {text!r}; a text is needed")
+    return dict(value)
 
 
-CHECKS: Mapping[str, Callable[[str, object, str], Any]] = {
+Check = Callable[[str, object, str], Any]
+
+CHECKS: Mapping[str, Check] = {
     "retries": check_retries,
     "retry_on": check_retry_on,
     "backoff_s": check_seconds,
@@ -147,6 +163,7 @@ CHECKS: Mapping[str, Callable[[str, object, str], Any]] = {
     "grace_s": check_seconds,
     "on_interrupt": check_on_interrupt,
 }
+COMMAND_CHECKS: Mapping[str, Check] = {"command": check_command, "env": check_env, "cwd": check_cwd}
 
 
 def check_options(options: Mapping[str, object], where: str) -> dict[str, Any]:

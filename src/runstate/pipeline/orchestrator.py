@@ -159,7 +159,9 @@ class Orchestrator:
         name = self.manager.head.pipeline(pipeline).key.id
         if name not in self.pipelines:
             raise NotFound(f"pipeline {name} is not served here; it only stands in the store")
-        run = self._make_run(name, Trigger(kind="manual", by=by), stages, FrozenJson(metadata or {}, "metadata"))
+        run = self._make_run(
+            name, Trigger(kind="manual", by=by), stages, FrozenJson({} if metadata is None else metadata, "metadata")
+        )
         try:
             admit = self.settings.admit(name, override=override)
             ticket = self.manager.create_run(run, by=by, demands=demands, change=admit)
