@@ -35,6 +35,9 @@ STAGE_KEYS = {
     "error_code",
     "outputs",
 }
+SCHEDULE_KEYS = {
+    "cron", "tz", "enabled", "missed", "overlap", "queued_at", "next_run_at", "last_run_id", "last_skip_reason",
+}  # fmt: skip
 PIPELINE_KEYS = {
     "schema", "epoch", "pipeline", "version", "updated_at", "stage_order", "current_run_id", "schedule", "health",
 }  # fmt: skip
@@ -91,13 +94,18 @@ def judge_run(encoded: bytes) -> dict:
     assert set(stages) == set(document["stage_order"]) and len(stages) == len(document["stage_order"])
     for name in ("started_at", "updated_at", "ended_at"):
         assert document[name] is None or TIME.fullmatch(document[name]), (name, document[name])
-    assert document["updated_at"] is not None and document["started_at"] is not None
+    assert document["updated_at"] is not None
+    assert document["started_at"] is not None or state in ("scheduled", "idle"), "it has begun, so it says when"
     assert (document["ended_at"] is not None) == (state in ("success", "failed", "stopped")), state
     assert (document["error"] is None) == (state not in WITH_ERROR), (state, document["error"])
     assert (document["error_code"] is None) == (document["error"] is None)
     assert len((document["error"] or "").encode()) <= MAX_ERROR
     assert document["retry_count"] == sum(max(0, stage["attempt"] - 1) for stage in stages.values())
-    assert document["trigger"].keys() == {"kind", "by"} and document["trigger"]["kind"] in ("manual", "external")
+    assert document["trigger"].keys() == {"kind", "by"} and document["trigger"]["kind"] in (
+        "manual",
+        "schedule",
+        "external",
+    )
     stop = document["stop_requested"]
     assert stop is None or (stop.keys() == {"at", "by", "reason"} and TIME.fullmatch(stop["at"]))
     for name, stage in stages.items():
@@ -128,13 +136,14 @@ def judge_stage(name: str, stage: dict, run: dict) -> None:
 def judge_step(old: dict | None, new: dict) -> None:
     """Check one version against the one before it."""
     if old is None:
-        assert (new["version"], new["state"]) == (1, "starting")
+        assert new["version"] == 1 and new["state"] in ("starting", "scheduled")
         return
     assert new["version"] == old["version"] + 1
     assert is_legal(old, new), f"{old['state']} → {new['state']}"
     assert new["updated_at"] >= old["updated_at"] or order(f"{new['epoch']}.0") >= order(f"{old['epoch']}.0")
     for name in ("pipeline", "run_id", "stage_order", "started_at", "trigger", "schema"):
-        assert new[name] == old[name], name
+        begins = name == "started_at" and old["state"] == "scheduled"
+        assert new[name] == old[name] or begins, name
     for name, stage in new["stages"].items():
         before = old["stages"][name]
         assert stage["attempt"] >= before["attempt"], f"attempts of {name} restarted (D4)"
@@ -225,7 +234,8 @@ def judge_store(http: httpx.Client) -> None:
     """Check all runs and pipelines of a server, and that no revision is missing (V2)."""
     pipelines = get(http, "/api/pipelines").json()
     for pipeline in pipelines["pipelines"]:
-        assert pipeline.keys() == PIPELINE_KEYS and pipeline["schema"] == 1 and pipeline["schedule"] is None
+        assert pipeline.keys() == PIPELINE_KEYS and pipeline["schema"] == 1
+        assert pipeline["schedule"] is None or pipeline["schedule"].keys() == SCHEDULE_KEYS
         assert pipeline["health"].keys() == {"state", "reasons"}
         assert pipeline["health"]["state"] == "healthy" or pipeline["health"]["reasons"]
         answer = get(http, f"/api/pipelines/{pipeline['pipeline']}")

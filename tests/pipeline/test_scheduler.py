@@ -1,4 +1,7 @@
-"""Runs that start by themselves, on virtual time: due, missed, overlapping, queued, over restarts and set clocks."""
+"""Runs that start by themselves, or may not, on virtual time: due, missed, overlapping, queued, blocked, over restarts.
+
+Longer than others: one concept, many cases.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from typing import Any
 import pytest
 
 from runstate import Pipeline
-from runstate.core.errors import InvalidValue, TransitionRejected
-from runstate.core.model import PipelineDocument, Schedule
+from runstate.core.commit import Note
+from runstate.core.errors import Blocked, InvalidValue, TransitionRejected
+from runstate.core.facts import Failed, Outcome
+from runstate.core.model import Health, PipelineDocument, Schedule
 from runstate.core.times import format_time, parse_time
 from runstate.journal.memory import MemoryJournal
 from runstate.testing import virtual_time
-from runstate.testing.scripted_runner import ScriptedRunner, obey
+from runstate.testing.scripted_runner import ScriptedAttempt, ScriptedRunner, obey
 from runstate.testing.virtual_time import START_MS, VirtualTimeLoop, virtual_loop
 from tests.pipeline.world import EPOCH, World, make_pipeline, open_world
 
@@ -308,5 +313,112 @@ def test_schedules_wait_while_the_journal_refuses(tmp_path: Path) -> None:
             await asyncio.sleep(2 * MINUTE_S)
             assert schedule_of(world).last_skip_reason == "missed"
             assert runs(world) in (1, 2)
+
+    simulate(main())
+
+
+@pytest.mark.rule("C5")
+def test_a_stop_ends_the_wait_for_a_retry_and_lets_the_queued_run_begin(tmp_path: Path) -> None:
+    """Nothing is alive in `retrying`, so it is over at once; the queued run follows in the same second."""
+
+    async def fail(_: ScriptedAttempt) -> Outcome:
+        return Failed("ValueError: once", "exception")
+
+    async def main() -> None:
+        pipeline = make_pipeline(stages={"translator": {"retries": 1, "backoff_s": 250}})
+        pipeline.schedule("* * * * *", overlap="queue")
+        async with open_world(tmp_path, [pipeline], ScriptedRunner({"translator": [fail]})) as world:
+            waiting = (await world.orchestrator.start()).key.id
+            await world.manager.until(lambda: schedule_of(world).queued_at is not None)
+            assert world.manager.get_state("demo").state == "retrying"
+            stopped_ms = virtual_loop().now_ms()
+            await world.orchestrator.stop(waiting)
+            assert (await world.orchestrator.finished(waiting)).run.state == "stopped"
+            await world.manager.until(lambda: owner_of(world).current_run_id != waiting)
+            assert virtual_loop().now_ms() - stopped_ms < 1000
+
+    simulate(main())
+
+
+async def run_out_of_memory(_: ScriptedAttempt) -> Outcome:
+    return Failed("OutOfMemory: killed", "out_of_memory", final=True)
+
+
+@pytest.mark.rule("D8")
+def test_health_changes_in_the_commit_that_ends_the_run(tmp_path: Path) -> None:
+    """So no start can slip in between; the gate refuses scheduled and manual starts, and says so in the document."""
+
+    async def main() -> None:
+        pipeline = make_pipeline(run_policy="gated")
+        pipeline.schedule("* * * * *")
+        async with open_world(tmp_path, [pipeline], ScriptedRunner({"translator": [run_out_of_memory]})) as world:
+            run_id = (await world.orchestrator.start()).key.id
+            await world.orchestrator.finished(run_id)
+            last = world.journal.commits_after(0, None)[-1]
+            assert [change.document.key.kind for change in last.changes] == ["run", "pipeline"]
+            assert owner_of(world).health.state == "blocked"
+            for command in (
+                world.orchestrator.start(override=True, by="ann"),
+                world.orchestrator.retry(run_id, by="ann"),
+            ):
+                before = owner_of(world).version
+                with pytest.raises(Blocked, match="until somebody acknowledges it"):
+                    await command
+                assert owner_of(world).version == before + 1
+                assert owner_of(world).health.reasons[-1].startswith("refused: a start while blocked")
+                assert "by ann" in owner_of(world).health.reasons[-1]
+            await asyncio.sleep(MINUTE_S)
+            assert (runs(world), schedule_of(world).last_skip_reason) == (1, "blocked")
+            cleared = await world.orchestrator.settings.acknowledge("demo", "more memory", by="ann")
+            assert cleared.pipeline.health.state == "healthy"
+            assert (
+                "more memory" in cleared.pipeline.health.reasons[0] and "by ann" in cleared.pipeline.health.reasons[0]
+            )
+            with pytest.raises(InvalidValue, match="reason is empty"):
+                await world.orchestrator.settings.acknowledge("demo", "  ")
+            await asyncio.sleep(MINUTE_S)
+            assert runs(world) == 2 and owner_of(world).health == Health()
+
+    simulate(main())
+
+
+def test_a_gate_holds_over_a_restart_and_opens_by_override(tmp_path: Path) -> None:
+    """Degraded: a person may say that it shall run all the same; a schedule may not."""
+
+    async def fail(_: ScriptedAttempt) -> Outcome:
+        return Failed("ValueError: no", "exception")
+
+    async def main() -> None:
+        journal, clock = MemoryJournal(epoch=EPOCH), SetClock(virtual_loop())
+        gated = make_pipeline(run_policy="gated")
+        async with open_world(tmp_path, [gated], ScriptedRunner({"translator": [fail, fail]}), journal, clock) as world:
+            for _ in range(2):
+                await world.orchestrator.finished((await world.orchestrator.start()).key.id)
+            assert owner_of(world).health.state == "degraded"
+        async with open_world(tmp_path, [gated], ScriptedRunner(), journal, clock) as world:
+            with pytest.raises(Blocked, match="start it with override"):
+                await world.orchestrator.start()
+            begun = await world.orchestrator.start(override=True)
+            assert (await world.orchestrator.finished(begun.key.id)).run.state == "success"
+            assert owner_of(world).health == Health()
+
+    simulate(main())
+
+
+def test_runs_from_before_memories_were_kept_are_recollected(tmp_path: Path) -> None:
+    """Health is that of the committed runs, not of whoever looks first."""
+
+    async def main() -> None:
+        journal, clock = MemoryJournal(epoch=EPOCH), SetClock(virtual_loop())
+        runner = ScriptedRunner({"translator": [run_out_of_memory]})
+        async with open_world(tmp_path, [make_pipeline()], runner, journal, clock) as world:
+            await world.orchestrator.finished((await world.orchestrator.start()).key.id)
+        journal.append([], [Note("memory", "demo", None)])
+        async with open_world(tmp_path, [make_pipeline()], ScriptedRunner(), journal, clock) as world:
+            assert owner_of(world).health.state == "blocked"
+        journal.append([], [Note("memory", "demo", b"garbage")])
+        async with open_world(tmp_path, [make_pipeline(run_policy="gated")], ScriptedRunner(), journal, clock) as world:
+            with pytest.raises(Blocked):
+                await world.orchestrator.start(override=True)
 
     simulate(main())

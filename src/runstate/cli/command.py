@@ -23,6 +23,9 @@ def start(
     *,
     meta: Meta = None,
     stage: StageNames = None,
+    override: Annotated[
+        bool, typer.Option("--override", help="Start also while the pipeline is degraded or unstable.")
+    ] = False,
     wait: Wait = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -31,14 +34,14 @@ def start(
     """Start a run on a server and print its id once that is committed.
 
     With --wait it follows the run to its end and exits 0 after success, 1 when it failed, 130 when it was stopped; Ctrl-C
-    leaves the run alone. Exits 4 when the pipeline is running already.
+    leaves the run alone. Exits 4 when the pipeline is running already, or its run policy lets no run start.
     """
     metadata, stages = parse_meta(meta), parse_stages(stage)
 
     from runstate.cli.remote import ask
 
     async def answer(server: Client) -> Document:
-        begun = (await server.start(pipeline, metadata, stages)).document.to_dict()
+        begun = (await server.start(pipeline, metadata, stages, override=override)).document.to_dict()
         return await _end(server, begun) if wait else begun
 
     return _report(ask(url, token, answer), wait=wait, as_json=as_json)

@@ -53,4 +53,5 @@ def first_of(error: BaseException) -> BaseException:
 
 def exit_code_of_state(state: str) -> int:
     """Return the exit code of a run that ended in `state`."""
-    return {"success": DONE, "stopped": INTERRUPTED}.get(state, FAILED)
+    # A run that was cancelled before it began is idle.
+    return {"success": DONE, "stopped": INTERRUPTED, "idle": INTERRUPTED}.get(state, FAILED)

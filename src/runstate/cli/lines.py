@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from runstate.cli.words import amount, duration, elapsed_ms, one_line
+from runstate.cli.words import amount, duration, elapsed_ms, one_line, when
 from runstate.core.canonical import Json, encode
 
 _PLAIN = {
@@ -48,6 +48,31 @@ def outcome(document: Mapping[str, Json], *, now_ms: int) -> str:
     took = "" if spent is None else f" after {duration(spent)}"
     why = f": {one_line(document['error'])}" if document["error"] else ""
     return f"run {document['run_id']} of {document['pipeline']}: {document['state']}{took}{why}"
+
+
+def owner_lines(document: Mapping[str, Json], *, now_ms: int) -> list[str]:
+    """Return what a pipeline's document says of health and schedule, a line each."""
+    return [f"{document['pipeline']}: {health_words(document)}", f"schedule: {schedule_words(document, now_ms=now_ms)}"]
+
+
+def health_words(document: Mapping[str, Json]) -> str:
+    """Return a pipeline's health with its reasons."""
+    reasons = "; ".join(one_line(reason) for reason in document["health"]["reasons"])
+    return f"{document['health']['state']}{' (' + reasons + ')' if reasons else ''}"
+
+
+def schedule_words(document: Mapping[str, Json], *, now_ms: int) -> str:
+    """Return when a pipeline runs by itself, and why it did not."""
+    schedule = document["schedule"]
+    if schedule is None:
+        return "none"
+    words = [f"{schedule['cron']} {schedule['tz']}"]
+    words.append(f"next {when(schedule['next_run_at'], now_ms=now_ms)}" if schedule["next_run_at"] else "disabled")
+    if schedule["queued_at"]:
+        words.append(f"one queued since {when(schedule['queued_at'], now_ms=now_ms)}")
+    if schedule["last_skip_reason"] not in (None, "disabled"):
+        words.append(f"last skipped: {schedule['last_skip_reason']}")
+    return ", ".join(words)
 
 
 def stage_words(record: Mapping[str, Json], *, now_ms: int) -> str:

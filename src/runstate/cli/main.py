@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from runstate.cli import check, command, demo, init, journal, logs, market, read, run, serve, verify, watch
+from runstate.cli import check, command, demo, init, journal, logs, market, pipeline, read, run, serve, verify, watch
 from runstate.cli.console import is_debugging, tell
 from runstate.cli.failures import DONE, FAILED, INTERRUPTED, USAGE, exit_code_of, first_of
 from runstate.core.errors import RunstateError
@@ -40,6 +40,8 @@ COMMANDS: list[tuple[str, Callable[..., int], str]] = [
     ("start", command.start, "runstate start nightly --meta day=2024-03-01 --wait"),
     ("stop", command.stop, "runstate stop latest --reason 'wrong day'"),
     ("retry", command.retry, "runstate retry latest --wait"),
+    ("acknowledge", pipeline.acknowledge, "runstate acknowledge nightly --reason 'more memory'"),
+    ("schedule", pipeline.schedule, "runstate schedule nightly --cron '0 7 * * 1-5' --tz America/Chicago"),
     ("runs", read.runs, "runstate runs --pipeline nightly --status error"),
     ("show", read.show, "runstate show latest"),
     ("history", read.history, "runstate history latest --limit 20"),

@@ -23,7 +23,7 @@ STATUSES = ("idle", "running", "stopped", "error")
 
 
 def status(pipeline: PipelineName = None, url: Url = DEFAULT_URL, token: Token = None, as_json: AsJson = False) -> int:
-    """Show the current run of each pipeline: its state, and a bar per stage.
+    """Show the current run of each pipeline: its state, a bar per stage, its health and when it runs next.
 
     With --json it prints the run's document as the server has it, byte for byte (of PIPELINE, else of the first pipeline
     that is served). `runstate watch` keeps showing it.
@@ -36,14 +36,18 @@ def status(pipeline: PipelineName = None, url: Url = DEFAULT_URL, token: Token =
     async def all_of_them(server: Client) -> Seen:
         return await see_now(server, "*")
 
+    async def of_one(server: Client) -> Seen:
+        return await see_now(server, f"pipeline:{pipeline}")
+
     if as_json:
         write_json(ask(url, token, current).encoded())
         return DONE
 
     from runstate.cli.tables import status_page
 
-    runs = ask(url, token, all_of_them).shown() if pipeline is None else [ask(url, token, current).to_dict()]
-    show_page(status_page(runs, now_ms=_now_ms()))
+    seen = ask(url, token, all_of_them if pipeline is None else of_one)
+    owners = {document["pipeline"]: document for document in seen.pipelines}
+    show_page(status_page(seen.shown(), owners, now_ms=_now_ms()))
     return DONE
 
 

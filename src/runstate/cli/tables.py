@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runstate.cli.bars import run_view
-from runstate.cli.lines import patch_words
+from runstate.cli.lines import health_words, patch_words, schedule_words
 from runstate.cli.words import SIGNS, amount, colour_of, duration, elapsed_ms, one_line, when
 from runstate.core.canonical import Json, digest, encode
 from runstate.core.times import parse_time
@@ -137,12 +137,31 @@ def history_table(commits: Sequence[Document], *, now_ms: int) -> RenderableType
     return table
 
 
-def status_page(documents: Sequence[Document], *, now_ms: int) -> RenderableType:
-    """Return the current runs of pipelines, with a bar per stage."""
+def status_page(
+    documents: Sequence[Document], owners: Mapping[str, Document] | None = None, *, now_ms: int
+) -> RenderableType:
+    """Return the current runs of pipelines, with a bar per stage.
+
+    Args:
+        owners: The pipelines' documents by name: health and schedule are shown where they say something.
+    """
     parts: list[RenderableType] = []
     for document in documents:
-        parts += [run_view(document, now_ms=now_ms), Text()]
+        parts += [run_view(document, now_ms=now_ms), *_of_pipeline(document, owners or {}, now_ms=now_ms), Text()]
     return Group(*parts[:-1])
+
+
+def _of_pipeline(run: Document, owners: Mapping[str, Document], *, now_ms: int) -> list[RenderableType]:
+    owner = owners.get(run["pipeline"])
+    if owner is None or owner["current_run_id"] != run["run_id"]:
+        return []
+    rows: list[RenderableType] = []
+    if owner["health"]["reasons"]:
+        style = colour_of(owner["health"]["state"])
+        rows.append(Text(f"   health: {health_words(owner)}", style=style))
+    if owner["schedule"] is not None:
+        rows.append(Text(f"   schedule: {schedule_words(owner, now_ms=now_ms)}", style="dim"))
+    return rows
 
 
 def _table(*columns: str) -> Table:

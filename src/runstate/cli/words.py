@@ -26,6 +26,9 @@ COLOURS = {
     "stopped": "yellow",
     "skipped": "dim",
     "healthy": "green",
+    "degraded": "yellow",
+    "unstable": "yellow",
+    "blocked": "red",
 }
 
 

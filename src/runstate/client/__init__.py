@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from runstate.client.api import Client, connect
 from runstate.client.errors import Problem, ServerAway, ServerUnreachable, Stopped
-from runstate.client.http import Receipt, RunList
+from runstate.client.http import PipelineReceipt, Receipt, RunList
 from runstate.client.track import TrackedRun, TrackedStage
 from runstate.client.track_sync import track_sync
 from runstate.client.view import View
 
 __all__ = [
     "Client",
+    "PipelineReceipt",
     "Problem",
     "Receipt",
     "RunList",

@@ -1,4 +1,7 @@
-"""`runstate.client.connect`: what a program may ask a server, and how it watches one."""
+"""`runstate.client.connect`: what a program may ask a server, and how it watches one.
+
+Longer than others: all that a program may ask stands in one place.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import msgspec
 from runstate.client.clock import Clock, MonotonicClock
 from runstate.client.errors import Problem
 from runstate.client.follow import follow, query
-from runstate.client.http import TIMEOUT_S, Http, Receipt, RunList
+from runstate.client.http import TIMEOUT_S, Http, PipelineReceipt, Receipt, RunList
 from runstate.client.reporting import LEASE_S, PATIENCE_S, PROGRESS_INTERVAL_S
 from runstate.client.track import TrackedRun, track
 from runstate.client.transports import LOOPBACK, End, Hear, run_event_stream, run_long_poll, run_websocket
@@ -176,6 +179,7 @@ class Client:
         metadata: Mapping[str, Any] | None = None,
         stages: Sequence[str] | None = None,
         *,
+        override: bool = False,
         if_match: str | None = None,
     ) -> Receipt:
         """Start a run of a pipeline (None: of the first), of all stages or of some; return once every open watch shows it.
@@ -183,11 +187,14 @@ class Client:
         Like every command it is sent again when no answer comes or the server is away for a moment, and is done once (C3).
 
         Args:
+            override: Start also while the pipeline is degraded or unstable and its run policy is `gated`.
             if_match: Only if this is still the position of what would be replaced: the status document (C2).
         """
         body: dict[str, Json] = {} if metadata is None else {"metadata": dict(metadata)}
         if stages is not None:
             body["stages"] = list(stages)
+        if override:
+            body["override"] = True
         path = "api/pipeline/start" if pipeline is None else f"api/pipelines/{_part(pipeline)}/start"
         return await self._command(path, body, if_match)
 
@@ -225,6 +232,31 @@ class Client:
         """Report a run, once; the same `seq` may be sent again. Return its document after the report."""
         body = {"seq": seq, "facts": msgspec.to_builtins(facts)}
         return await self._http.report(f"api/runs/{_part(run_id)}/facts", token, body)
+
+    async def set_schedule(
+        self,
+        pipeline: str,
+        *,
+        cron: str | None = None,
+        tz: str | None = None,
+        enabled: bool | None = None,
+        missed: str | None = None,
+        overlap: str | None = None,
+        if_match: str | None = None,
+    ) -> PipelineReceipt:
+        """Set a pipeline's schedule, or parts of it; what is None stays as it is."""
+        asked = {"cron": cron, "tz": tz, "enabled": enabled, "missed": missed, "overlap": overlap}
+        members = {name: value for name, value in asked.items() if value is not None}
+        return await self._change("PUT", f"api/pipelines/{_part(pipeline)}/schedule", members, if_match)
+
+    async def acknowledge(self, pipeline: str, reason: str, *, if_match: str | None = None) -> PipelineReceipt:
+        """Take note of what a pipeline's runs did, so that they count no more for its health."""
+        return await self._change("POST", f"api/pipelines/{_part(pipeline)}/acknowledge", {"reason": reason}, if_match)
+
+    async def _change(self, method: str, path: str, body: Mapping[str, Json], if_match: str | None) -> PipelineReceipt:
+        receipt = await self._http.pipeline_command(method, path, body, if_match=if_match)
+        await self._watches.reach(receipt.position)
+        return receipt
 
     async def _command(self, path: str, body: Mapping[str, Json], if_match: str | None) -> Receipt:
         receipt = await self._http.command(path, body, if_match=if_match)

@@ -38,6 +38,14 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class PipelineReceipt:
+    """A command about a pipeline was taken."""
+
+    position: str  #: Of its commit; a view that has reached it shows it.
+    document: PipelineDocument  #: After the commit.
+
+
+@dataclass(frozen=True, slots=True)
 class RunList:
     """One page of runs, newest first, of one consistent cut."""
 
@@ -117,22 +125,35 @@ class Http:
         Args:
             if_match: The position of the document that it is meant for; another one is `conflict` (C2).
         """
+        position, content = await self._command("POST", path, body, if_match)
+        return Receipt(position, _run(content))
+
+    async def pipeline_command(
+        self, method: str, path: str, body: Mapping[str, Json], *, if_match: str | None = None
+    ) -> PipelineReceipt:
+        """Send a command about a pipeline, as `command` does."""
+        position, content = await self._command(method, path, body, if_match)
+        return PipelineReceipt(position, _pipeline(content))
+
+    async def _command(
+        self, method: str, path: str, body: Mapping[str, Json], if_match: str | None
+    ) -> tuple[str, bytes]:
         headers = {"content-type": "application/json", "idempotency-key": uuid4().hex}
         if if_match is not None:
             headers["if-match"] = f'"{if_match}"'
-        response = await self._send(path, encode(dict(body)), headers)
+        response = await self._send(method, path, encode(dict(body)), headers)
         position = _tag_of(response) or response.headers.get("runstate-position")
         if not position:
             raise PeerError(f"{response.url} took the command and named no position; is this a runstate server?")
         reached = Position.parse(position)
         if self._least is None or self._least.order < reached.order:
             self._least = reached
-        return Receipt(position, _run(response.content))
+        return position, response.content
 
     async def open_run(self, path: str, body: Mapping[str, Json]) -> tuple[RunContext, str]:
         """Open a run that this program executes; return its document and its fencing token (PROTOCOL C8)."""
         headers = {"content-type": "application/json", "idempotency-key": uuid4().hex}
-        response = await self._send(path, encode(dict(body)), headers)
+        response = await self._send("POST", path, encode(dict(body)), headers)
         token = response.headers.get("runstate-token")
         if not token:
             raise PeerError(f"{response.url} opened a run without a token; is this a runstate server?")
@@ -151,12 +172,12 @@ class Http:
         response = await self._request("POST", path, content=encode(dict(body)), headers=headers, timeout=patience)
         return _object(response.content)
 
-    async def _send(self, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+    async def _send(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
         retries = 0
         told: ServerUnreachable | Problem
         while True:
             try:
-                return await self._request("POST", path, content=content, headers=headers)
+                return await self._request(method, path, content=content, headers=headers)
             except ServerUnreachable as failure:
                 told, status, retry_after_ms = failure, None, 0
             except Problem as refusal:

@@ -18,7 +18,7 @@ from runstate.client.errors import ServerAway, ServerUnreachable, Stopped
 from runstate.core.backoff import delay_ms
 from runstate.core.canonical import FrozenJson
 from runstate.core.errors import InvalidValue, RunstateError, StoreError
-from runstate.core.machine import is_terminal
+from runstate.core.machine import is_over
 from runstate.core.model import MAX_ERROR_BYTES, RunContext, cut_text, make_progress
 from runstate.core.reports import (
     MAX_FACTS,
@@ -160,7 +160,7 @@ class Reporting:
 
     async def fail(self, stage: str | None, exc: BaseException) -> None:
         """Say that a stage, or the run outside of any, failed by `exc`; that this cannot be said is only logged."""
-        if is_terminal(self.run.state):
+        if is_over(self.run.state):
             return
         code = "out_of_memory" if isinstance(exc, MemoryError) else getattr(exc, "code", None)
         if not isinstance(code, str) or not code:
@@ -177,7 +177,7 @@ class Reporting:
         facts: list[ReportedFact] = [StageSkippedTold(stage=name) for name in left]
         if left and self.run.state == "starting":
             facts.insert(0, StageStarted(stage=left[0]))
-        if not is_terminal(self.run.state):
+        if not is_over(self.run.state):
             await self.tell(*facts)
         self.check()
 
@@ -203,7 +203,7 @@ class Reporting:
     async def keep(self) -> None:
         """Report progress and lines as they come, and heartbeats in silence, until the run is over; cancel it then."""
         beat_s = self._lease_s / BEATS
-        while self.failure is None and not is_terminal(self.run.state):
+        while self.failure is None and not is_over(self.run.state):
             self._wake.clear()
             if not self._queue and self._progress is None:
                 try:
@@ -267,7 +267,7 @@ class Reporting:
                 raise
         self._batch = []
         self._seq += 1
-        if is_terminal(self.run.state):
+        if is_over(self.run.state):
             self._queue.clear()  # it can only be told of a run that is over that there was more
         if self.run.stop_requested is not None and not was_stopping:
             self._on_end()

@@ -7,10 +7,11 @@ real time. Seconds, a sixth field in front, hold within each minute that the oth
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
@@ -19,8 +20,12 @@ from runstate.core.errors import InvalidValue
 from runstate.core.model import Schedule
 from runstate.core.times import format_time, parse_time
 
+if TYPE_CHECKING:
+    from cronsim import CronSim
+
 ON_TIME_MS = 60_000  # cron's own grain: whoever was busy or asleep for less has not missed anything
 DAY_MS = 24 * 3600 * 1000
+YEARS = 50  # without a time that fits: then there is none
 
 MEMBERS: dict[str, type | tuple[type, ...]] = {"cron": str, "tz": str, "enabled": bool, "missed": str, "overlap": str}
 _CHOICES = {"missed": ("skip", "run_once"), "overlap": ("skip", "queue")}
@@ -82,13 +87,49 @@ def next_after(cron: str, tz: str, after_ms: int) -> int | None:
     after_s = after_ms // 1000
     # The minute that we are in may have seconds left, so the search begins before it.
     search = CronSim(parsed.minutes, datetime.fromtimestamp(after_s - after_s % 60 - 1, UTC).astimezone(zone))
-    for minute in search:
+    recurs = search.fixup_tz is None and search.dt.tzinfo is not UTC
+    for minute in _recurring(search) if recurs else search:
         # An hour that comes twice is searched twice, and names its first coming both times.
         minute_s = int(minute.timestamp())
         for second in parsed.seconds:
             if minute_s + second > after_s:
                 return (minute_s + second) * 1000
     return None
+
+
+def _recurring(cron: CronSim) -> Iterator[datetime]:
+    """Yield the minutes that fit an expression that recurs within the hour or every so many hours, in real time.
+
+    cronsim itself loses count where clocks change by half an hour (Lord Howe Island).
+    """
+    at = cron.dt.astimezone(UTC) + timedelta(seconds=1)
+    end = at + timedelta(days=YEARS * 366)
+    while at < end:
+        local = at.astimezone(cron.dt.tzinfo)
+        if local.month not in cron.months or not cron.match_day(local.date()):
+            midnight = datetime.combine(local.date() + timedelta(days=1), time(), local.tzinfo).astimezone(UTC)
+            at = max(midnight, at + timedelta(minutes=1))
+        elif local.hour not in cron.hours:
+            at += timedelta(minutes=60 - local.minute)
+            # Clocks may have changed in between, to an hour's middle: then its earlier minutes are behind us, and real.
+            changed = at.astimezone(local.tzinfo)
+            if changed.minute and changed.utcoffset() != local.utcoffset():
+                at = _first_of_offset(at, changed)
+        else:
+            if local.minute in cron.minutes:
+                yield local
+            at += timedelta(minutes=1)
+
+
+def _first_of_offset(at: datetime, local: datetime) -> datetime:
+    """Return the first minute up to `at` that has the offset of `local`, within the hour before."""
+    first = at
+    while first > at - timedelta(hours=1):
+        before = first - timedelta(minutes=1)
+        if before.astimezone(local.tzinfo).utcoffset() != local.utcoffset():
+            break
+        first = before
+    return first
 
 
 @lru_cache(maxsize=1024)
