@@ -51,6 +51,8 @@ COMMANDS: list[tuple[str, Callable[..., int], str]] = [
 for _name, _function, _example in COMMANDS:
     app.command(_name, epilog=f"Example: {_example}", context_settings=_OPTIONS)(_function)
 market_app.command("run", epilog="Example: runstate market run market.toml", context_settings=_OPTIONS)(market.run)
+market_app.command("sniff", epilog="Example: runstate market sniff raw/*.csv", context_settings=_OPTIONS)(market.sniff)
+market_app.command("init", epilog="Example: runstate market init my-market", context_settings=_OPTIONS)(market.init)
 app.add_typer(market_app, name="market")
 app.add_typer(journal.app, name="journal")
 

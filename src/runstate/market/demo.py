@@ -20,7 +20,7 @@ out = "out"                        # where all results go, relative to this file
 
 [[source]]                         # raw files of one kind; repeat the block for more
 files = "raw/eurusd-*.csv"         # a glob, relative to this file
-dialect = "dukascopy"              # how a row is written: dukascopy, ninjatrader or iso
+dialect = "dukascopy"              # how a row is written; `runstate market sniff FILE` suggests
 instrument = "EURUSD"
 interval = "1h"                    # length of a bar
 tz = "UTC"                         # the clock of the stamps

@@ -142,14 +142,19 @@ def _parts(raw: RawFile, source: Source, config: Config) -> list[Part]:
 
 
 def _part(raw: RawFile, member: str | None, source: Source, config: Config, *, alone: bool) -> Part:
-    name = raw.name if alone else f"{raw.name}/{member}"
+    part = name_part(raw, member, source, name=raw.name if alone else f"{raw.name}/{member}")
+    if part.instrument is None or config.instrument(part.instrument) is not None:
+        return part
+    sentence = f"it holds '{part.instrument}', which has no [instrument.{part.instrument}]"
+    return replace(part, instrument=None, doubt=BadFile(FileFault.UNKNOWN_INSTRUMENT, 1, sentence))
+
+
+def name_part(raw: RawFile, member: str | None, source: Source, *, name: str = "") -> Part:
+    """Return the part with what its name says; what is wrong with the name is its `doubt`."""
     try:
         instrument, naming, doubt = _named(raw, member, source)
     except BadFile as fault:
         return Part(raw, member, name, source, source.instrument, doubt=fault)
-    if config.instrument(instrument) is None:
-        sentence = f"it holds '{instrument}', which has no [instrument.{instrument}]"
-        return Part(raw, member, name, source, None, naming, BadFile(FileFault.UNKNOWN_INSTRUMENT, 1, sentence))
     return Part(raw, member, name, source, instrument, naming, doubt)
 
 

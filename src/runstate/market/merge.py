@@ -26,9 +26,9 @@ import polars as pl
 from runstate.market.config import Config
 from runstate.market.failures import MarketError
 from runstate.market.folder import Json, OutFolder, replace_file
-from runstate.market.manifest import Run, read_manifest, step, sum_by, with_facts, write_manifest
+from runstate.market.manifest import Run, last_manifest, read_manifest, step, sum_by, with_facts, write_manifest
 from runstate.market.page import Digits, render_page
-from runstate.market.report import StreamReport, report_stream, to_document
+from runstate.market.report import StreamReport, report_quality, report_stream, to_document
 from runstate.market.results import KEY, RESULT_SCHEMA, in_order
 
 LISTED_STREAMS = 200  # in the outputs, which are bounded; the manifest and the report have all
@@ -167,9 +167,11 @@ def _report(streams: list[str], months: list[Month], config: Config, out: OutFol
         tables = [month.table for month in months if month.stream == stream and month.table.height]
         if tables:
             reports.append(report_stream(stream, pl.concat(tables)))
-    digits = {name: Digits(_digits(i.tick), _digits(i.tick * i.scale)) for name, i in config.instruments.items()}
-    out.write_json("report.json", to_document(reports), rows=len(reports))
-    out.write("report.html", render_page(reports, digits).encode(), rows=len(reports))
+    traded = {name: config.instrument(name) for r in reports for name in r.instruments}
+    digits = {n: Digits(_digits(i.tick), _digits(i.tick * i.scale)) for n, i in traded.items() if i is not None}
+    quality = report_quality((last_manifest(out, "translator") or {}).get("inputs", []))
+    out.write_json("report.json", to_document(reports, quality), rows=len(reports))
+    out.write("report.html", render_page(reports, digits, quality).encode(), rows=len(reports))
     return reports
 
 

@@ -6,15 +6,16 @@ choice (prefers-color-scheme). Colour never stands alone: signs and words say th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
 from importlib.resources import files
 
 from runstate.market.curve import draw_curve
-from runstate.market.report import Figures, StreamReport
+from runstate.market.report import Figures, Quality, StreamReport
 
+SHOWN_TRADES = 500
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TONES = {
     "Win": "var(--gain)",
@@ -35,12 +36,13 @@ class Digits:
     profit: int
 
 
-def render_page(reports: list[StreamReport], instruments: Mapping[str, Digits]) -> str:
+def render_page(reports: list[StreamReport], instruments: Mapping[str, Digits], quality: Sequence[Quality] = ()) -> str:
     """Return the page.
 
     Args:
         reports: In the order in which they are shown.
-        instruments: The digits of each instrument.
+        instruments: The digits of each instrument; an expiry has those of its root.
+        quality: What the translator took and what it did not.
     """
     css = files("runstate.market").joinpath("page.css").read_text()
     digits = {
@@ -50,7 +52,8 @@ def render_page(reports: list[StreamReport], instruments: Mapping[str, Digits]) 
         _section("Streams", _summary(reports, digits) + _legend()),
         _section("Equity, closed trades", _curves(reports, digits)),
         _section("Profit by month", _heat_map(reports, digits)),
-        _section("Latest trades", _latest(reports, instruments)),
+        _section("Trades", _latest(reports, instruments)),
+        _section("Data quality", _quality(quality)),
     ]
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -199,8 +202,41 @@ def _latest(reports: list[StreamReport], instruments: Mapping[str, Digits]) -> s
         "Profit",
     )
     header = "".join(f'<th class="{"num" if 4 <= i < 8 or i == 9 else ""}">{h}</th>' for i, h in enumerate(heads))
-    rows = "\n".join(_latest_row(stream, row, instruments) for stream, row in trades[:20])
+    rows = "\n".join(_latest_row(stream, row, instruments) for stream, row in trades[:SHOWN_TRADES])
+    total = sum(r.total.trades for r in reports)
+    shown = min(len(trades), SHOWN_TRADES)
+    which = "all" if shown == total else f"the latest {shown} of"
+    table = f'<div class="scroll"><table><thead><tr>{header}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    return f'<p class="dim">Newest first, {which} {total} trades.</p>\n{table}'
+
+
+def _quality(quality: Sequence[Quality]) -> str:
+    """Return the table of what was taken; each quarantined row has its reason."""
+    if not quality:
+        return '<p class="dim">The translator’s manifest is not there.</p>'
+    heads = (
+        "Instrument",
+        "Interval",
+        "Files",
+        "Bad files",
+        "Rows in",
+        "Rows out",
+        "Quarantined",
+        "Sorted in",
+        "Reasons",
+    )
+    header = "".join(f'<th class="{"num" if 2 <= i < 8 else ""}">{h}</th>' for i, h in enumerate(heads))
+    rows = "\n".join(_quality_row(entry) for entry in quality)
     return f'<div class="scroll"><table><thead><tr>{header}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _quality_row(entry: Quality) -> str:
+    numbers = (entry.files, entry.files_quarantined, entry.rows_in, entry.rows_out, sum(entry.quarantined.values()))
+    cells = "".join(f'<td class="num">{_plain(Decimal(n), 0)}</td>' for n in (*numbers, entry.out_of_order))
+    reasons = ", ".join(f"{_plain(Decimal(n), 0)} {escape(reason)}" for reason, n in entry.quarantined.items()) or "–"
+    return (
+        f'<tr><td class="name">{escape(entry.instrument)}</td><td>{entry.interval}</td>{cells}<td>{reasons}</td></tr>'
+    )
 
 
 def _latest_row(stream: str, row: dict[str, object], instruments: Mapping[str, Digits]) -> str:

@@ -4,6 +4,7 @@ trades     rows with an exit: Win, BE, Loss, TIME (OPEN, NoTrade and NoData are 
 win_rate   Win / trades, null without trades
 profit     sum over trades, in the instrument's scale
 drawdown   deepest fall of the running profit below its highest point so far (0 at the start), at least 0
+quality    rows in = rows out + quarantined, by instrument, from the translator's manifest
 month      of the row's date; trades are run through in order of their exits
 """
 
@@ -13,10 +14,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
 from runstate.market.breakout import Result
+from runstate.market.manifest import sum_by
 from runstate.market.results import CLOSED
 
 
@@ -72,7 +75,7 @@ class StreamReport:
         }
 
 
-LATEST_TRADES = 12
+LATEST_TRADES = 500  #: On the page; the tables have all.
 
 
 def report_stream(stream: str, table: pl.DataFrame) -> StreamReport:
@@ -107,7 +110,45 @@ def report_stream(stream: str, table: pl.DataFrame) -> StreamReport:
     )
 
 
-def to_document(streams: list[StreamReport]) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What the translator took and what it did not, for one instrument at one interval."""
+
+    instrument: str  #: "?" for files of which nobody knows whose bars they hold.
+    interval: str
+    files: int
+    files_quarantined: int
+    rows_in: int
+    rows_out: int
+    out_of_order: int
+    quarantined: dict[str, int]  #: Rows by reason.
+
+    def to_json(self) -> dict[str, object]:
+        """Return the counts by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def report_quality(inputs: list[dict[str, Any]]) -> list[Quality]:
+    """Return the counts of the translator's manifest by instrument and interval."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for entry in inputs:
+        groups.setdefault((entry["instrument"] or "?", entry["interval"]), []).append(entry)
+    return [
+        Quality(
+            instrument=instrument,
+            interval=interval,
+            files=len(entries),
+            files_quarantined=sum(1 for entry in entries if "quarantined" in entry),
+            rows_in=sum(entry["rows_in"] for entry in entries),
+            rows_out=sum(entry["rows_out"] for entry in entries),
+            out_of_order=sum(entry["rows_out_of_order"] for entry in entries),
+            quarantined=sum_by(entry["rows_quarantined"] for entry in entries),
+        )
+        for (instrument, interval), entries in sorted(groups.items())
+    ]
+
+
+def to_document(streams: list[StreamReport], quality: list[Quality]) -> dict[str, object]:
     """Return `report.json`; no clock and no folder is in it, so equal results give equal bytes."""
     counts: Counter[str] = Counter()
     for report in streams:
@@ -117,6 +158,7 @@ def to_document(streams: list[StreamReport]) -> dict[str, object]:
         "as_of": _text(max(report.as_of for report in streams)) if streams else None,
         "results": {result.value: counts[result.value] for result in Result},
         "streams": [report.to_json() for report in streams],
+        "data": [entry.to_json() for entry in quality],
     }
 
 

@@ -7,6 +7,8 @@ byte for byte, whichever way the series came to be.
 Where MARKET.md is silent: a trading day is a repetition when it has at least five bars with at least three different
 closes, and its local times and all its values are those of an earlier day; the earlier one stays. What is less is no
 content: single trades, and days of closed markets that a vendor fills with flat bars.
+
+Longer than 300 lines: what is kept of the last run and what is done anew are decided in one place.
 """
 
 from __future__ import annotations
