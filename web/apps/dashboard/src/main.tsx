@@ -5,9 +5,8 @@ import { RunstateProvider } from '@runstate/react'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { createClock } from './store/clock.ts'
-import { createCommands } from './store/commands.ts'
-import { createProgress } from './store/progress.ts'
-import { createRecentRuns } from './store/recent-runs.ts'
+import { makeStores } from './store/make.ts'
+import { paced } from './store/paced.ts'
 import { createRoute } from './store/route.ts'
 import './style/index.css'
 import { App } from './ui/app.tsx'
@@ -15,14 +14,8 @@ import { ErrorBoundary } from './ui/error-boundary.tsx'
 import { StoresProvider } from './ui/stores.tsx'
 
 // The page and the API share a mount path: `api/…` stands beside `index.html`, wherever that is.
-const client = connect({ url: new URL('.', document.baseURI).href })
-const stores = {
-  clock: createClock(),
-  route: createRoute(window),
-  commands: createCommands(client),
-  recent: createRecentRuns(client),
-  progress: createProgress(client),
-}
+const client = paced(connect({ url: new URL('.', document.baseURI).href }))
+const stores = makeStores(client, createClock(), createRoute(window))
 
 const page = document.getElementById('page')
 if (page === null) throw new Error('index.html has no element #page')

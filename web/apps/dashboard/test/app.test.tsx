@@ -1,4 +1,4 @@
-import type { View } from '@runstate/client'
+import { ProblemError, type View } from '@runstate/client'
 import { act, cleanup, screen, within } from '@testing-library/react'
 import { afterEach, describe, expect, test } from 'vitest'
 import { EPOCH, entry, pipeline, run, showing, stage } from '../../../packages/react/test/fake-client.ts'
@@ -33,7 +33,7 @@ describe('truth', () => {
   })
 
   test('a server without pipelines says what to do', () => {
-    const page = openPage({ now: STARTED, show: { ...showing(null), pipelines: {} } })
+    const page = openPage({ now: STARTED, show: { ...showing(null), pipelines: {} }, hash: '#/' })
 
     expect(page.text()).toContain('runstate serve pipelines.py')
   })
@@ -123,15 +123,17 @@ describe('truth', () => {
     const shown = showing(run())
     const nightly = entry(pipeline({ pipeline: 'nightly' }))
     const page = openPage({ now: STARTED, show: { ...shown, pipelines: { ...shown.pipelines, nightly } } })
-    const nav = within(screen.getByRole('navigation', { name: 'Pipelines' }))
+    const nav = within(screen.getByRole('navigation', { name: 'Pages' }))
 
     expect(nav.getAllByRole('link').map((tab) => tab.textContent)).toEqual([
+      'Overview',
+      'Runs',
       'market, running translator',
       'nightly, idle',
     ])
-    page.go('#/nightly')
+    page.go('#/pipelines/nightly')
     expect(screen.getByRole('heading', { level: 1 }).textContent).toBe('nightly')
-    page.go('#/gone')
+    page.go('#/pipelines/gone')
     expect(page.text()).toContain('No pipeline is called gone')
   })
 })
@@ -182,27 +184,36 @@ describe('recent runs', () => {
 
   test('are listed, and one opens read-only while the stream goes on', async () => {
     const page = openPage({ now: STARTED + 5_000, show: showing(run(), 10) })
-    page.client.asked[0]?.answer({ position: at(10), runs: [run(), before], next: null })
+    page.client.asked
+      .find(({ what }) => what === 'list')
+      ?.answer({ position: at(10), runs: [run(), before], next: null })
     await page.settle()
     const rows = within(screen.getByRole('region', { name: 'Recent runs' })).getAllByRole('link')
     expect(rows.map((row) => [row.getAttribute('href'), row.textContent])).toEqual([
-      ['#/market', expect.stringMatching(/^running translator.*5 s$/)],
-      ['#/market/runs/run-0', expect.stringMatching(/^failed.*timeout.*2 min 00 s$/)],
+      ['#/pipelines/market', expect.stringMatching(/^running translator.*5 s$/)],
+      ['#/pipelines/market/runs/run-0', expect.stringMatching(/^failed.*timeout.*2 min 00 s$/)],
     ])
 
-    page.go('#/market/runs/run-0')
+    page.go('#/pipelines/market/runs/run-0')
     expect(page.text()).toContain('An earlier run, read-only.')
     expect(page.text()).toContain('old')
-    expect(screen.queryByRole('button', { name: /Start|Stop/ })).toBeNull()
-    expect(screen.getByRole('link', { name: 'Back to the current run' }).getAttribute('href')).toBe('#/market')
+    expect(screen.queryByRole('button', { name: /^(Start|Stop|Retry)/ })).toBeNull()
+    expect(screen.getByRole('link', { name: 'Back to the current run' }).getAttribute('href')).toBe(
+      '#/pipelines/market',
+    )
   })
 
   test('a run that is nowhere is not invented', async () => {
     const page = openPage({ now: STARTED, show: showing(run(), 10) })
-    page.client.asked[0]?.answer({ position: at(10), runs: [], next: null })
+    page.client.asked.find(({ what }) => what === 'list')?.answer({ position: at(10), runs: [], next: null })
     await page.settle()
-    page.go('#/market/runs/nope')
+    page.go('#/pipelines/market/runs/nope')
 
+    expect(page.text(), 'nothing is said before the server has').toContain('Waiting')
+    page.client.asked
+      .find(({ what, subject }) => what === 'run' && subject === 'nope')
+      ?.refuse(new ProblemError({ status: 404, code: 'not_found' }))
+    await page.settle()
     expect(page.text()).toContain('is not here')
   })
 })

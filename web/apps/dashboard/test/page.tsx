@@ -5,10 +5,8 @@ import { act, render } from '@testing-library/react'
 import { StrictMode } from 'react'
 import { type FakeClient, fakeClient } from '../../../packages/react/test/fake-client.ts'
 import { createClock } from '../src/store/clock.ts'
-import { createCommands } from '../src/store/commands.ts'
+import { makeStores } from '../src/store/make.ts'
 import { writable } from '../src/store/observable.ts'
-import { createProgress } from '../src/store/progress.ts'
-import { createRecentRuns } from '../src/store/recent-runs.ts'
 import { parseRoute } from '../src/store/route.ts'
 import { App } from '../src/ui/app.tsx'
 import { StoresProvider } from '../src/ui/stores.tsx'
@@ -26,28 +24,25 @@ export interface Page {
 export function openPage({
   now,
   show,
+  hash = '#/pipelines/market',
 }: {
   readonly now: number
+  readonly hash?: string
   readonly show?: Parameters<FakeClient['show']>[0]
 }): Page {
   const client = fakeClient()
   if (show !== undefined) client.show(show)
   let time = now
   const ticks = new Set<() => void>()
-  const route = writable(parseRoute(''))
-  const stores = {
-    clock: createClock({
-      now: () => time,
-      everySecond(tick) {
-        ticks.add(tick)
-        return () => ticks.delete(tick)
-      },
-    }),
-    route,
-    commands: createCommands(client),
-    recent: createRecentRuns(client),
-    progress: createProgress(client),
-  }
+  const route = writable(parseRoute(hash))
+  const clock = createClock({
+    now: () => time,
+    everySecond(tick) {
+      ticks.add(tick)
+      return () => ticks.delete(tick)
+    },
+  })
+  const stores = makeStores(client, clock, route)
   const { container } = render(
     <StrictMode>
       <RunstateProvider client={client}>

@@ -46,6 +46,19 @@ export function stopWords(run: Pick<RunDocument, 'state' | 'current_stage'>): st
     : `${run.current_stage} waits to be tried again; it is not, and the run is stopped. Finished stages stay finished.`
 }
 
+/** What a retry will do to the run as it stands, before somebody asks for it. */
+export function retryWords(run: Pick<RunDocument, 'stage_order' | 'stages'>): string {
+  const next = run.stage_order.find((name) => !['success', 'skipped'].includes(run.stages[name]?.state ?? ''))
+  if (next === undefined) return 'The same run goes on after its last stage.'
+  const kept = run.stage_order.filter((name) => run.stages[name]?.state === 'success')
+  const attempt = (run.stages[next]?.attempt ?? 0) + 1
+  const before =
+    kept.length === 0
+      ? 'No stage has finished, so nothing is skipped.'
+      : `${kept.join(', ')} stay finished, with their outputs.`
+  return `The same run goes on at ${next}, with attempt ${attempt}. ${before} Its automatic retries are granted again.`
+}
+
 /** Return the stage that has somebody to stop: while a stage waits for its retry, nobody runs. */
 function runningStage({ state, current_stage }: Pick<RunDocument, 'state' | 'current_stage'>): string | null {
   return state === `running_${current_stage}` ? current_stage : null
@@ -64,6 +77,7 @@ function running(run: Told): string {
   return `Stage ${place + 1} of ${run.stage_order.length}.`
 }
 
-function failedStage(run: Told): string | null {
+/** Return the stage in which the run ended early. */
+export function failedStage(run: Pick<RunDocument, 'stage_order' | 'stages'>): string | null {
   return run.stage_order.find((name) => ['failed', 'stopped'].includes(run.stages[name]?.state ?? '')) ?? null
 }

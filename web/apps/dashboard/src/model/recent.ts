@@ -49,3 +49,8 @@ function epochNumber(epoch: string): number {
 function byStart(a: RunDocument, b: RunDocument): number {
   return (b.started_at ?? '').localeCompare(a.started_at ?? '')
 }
+
+/** Return the later of what was fetched and what the view shows of the same run. */
+export function newest(fetched: RunDocument, streamed: RunDocument | undefined): RunDocument {
+  return streamed === undefined || isNewer(fetched, streamed) ? fetched : streamed
+}

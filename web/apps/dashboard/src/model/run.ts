@@ -78,3 +78,8 @@ export function mayStart(run: Standing): boolean {
 export function mayStop(run: Standing): boolean {
   return isActive(run) && run.stop_requested === null
 }
+
+/** Whether the run can go on from the stage that did not finish (PROTOCOL C6). */
+export function mayRetry(run: Pick<RunDocument, 'state' | 'run_id'>): boolean {
+  return run.run_id !== null && (run.state === 'failed' || run.state === 'stopped')
+}

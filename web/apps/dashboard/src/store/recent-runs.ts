@@ -40,7 +40,7 @@ interface Watched {
   state: RecentRuns['state']
 }
 
-export function createRecentRuns(client: Client, limit = 20): RecentRunsStore {
+export function createRecentRuns(client: Client, limit = 30): RecentRunsStore {
   const shown = writable<Readonly<Record<string, RecentRuns>>>({})
   const watched = new Map<string, Watched>()
 

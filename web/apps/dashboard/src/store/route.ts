@@ -2,20 +2,53 @@
 
 import { type Readable, writable } from './observable.ts'
 
-/** `#/market`: a pipeline and its current run; `#/market/runs/01JD…`: one run of it, whatever is current; else null. */
-export interface Route {
-  readonly pipeline: string | null
-  readonly run: string | null
+/** What a list of runs is narrowed to; empty: everything. */
+export interface Filters {
+  readonly pipeline: string
+  readonly status: string
+  /** Started within so many hours. */
+  readonly hours: string
 }
+
+export type Route =
+  | { readonly page: 'overview' }
+  /** A pipeline and its current run, whichever that is. */
+  | { readonly page: 'pipeline'; readonly pipeline: string }
+  /** One run, whatever is current; as it was at `version`, or as it is. */
+  | { readonly page: 'run'; readonly pipeline: string; readonly run: string; readonly version: number | null }
+  | { readonly page: 'runs'; readonly filters: Filters }
+  | { readonly page: 'compare'; readonly runs: readonly [string, string] }
 
 export function parseRoute(hash: string): Route {
-  const [pipeline, runs, run] = hash.replace(/^#\/?/, '').split('/').map(decoded)
-  return { pipeline: pipeline || null, run: (runs === 'runs' && run) || null }
+  const [path = '', search = ''] = hash.replace(/^#\/?/, '').split('?')
+  const query = new URLSearchParams(search)
+  const [page, pipeline, runs, run] = path.split('/').map(decoded)
+  if (page === 'pipelines' && pipeline) {
+    if (runs !== 'runs' || !run) return { page: 'pipeline', pipeline }
+    const version = Number(query.get('version'))
+    return { page: 'run', pipeline, run, version: Number.isSafeInteger(version) && version > 0 ? version : null }
+  }
+  if (page === 'runs') {
+    const of = (name: string) => query.get(name) ?? ''
+    return { page: 'runs', filters: { pipeline: of('pipeline'), status: of('status'), hours: of('hours') } }
+  }
+  if (page === 'compare') return { page: 'compare', runs: [query.get('a') ?? '', query.get('b') ?? ''] }
+  return { page: 'overview' }
 }
 
-export function hrefTo(pipeline: string, run?: string): string {
-  const base = `#/${encodeURIComponent(pipeline)}`
-  return run === undefined ? base : `${base}/runs/${encodeURIComponent(run)}`
+export function hrefTo(pipeline: string, run?: string, version?: number): string {
+  const base = `#/pipelines/${encodeURIComponent(pipeline)}`
+  if (run === undefined) return base
+  return `${base}/runs/${encodeURIComponent(run)}${version === undefined ? '' : `?version=${version}`}`
+}
+
+export function hrefToRuns(filters: Partial<Filters> = {}): string {
+  const set = Object.entries(filters).filter(([, value]) => value !== '')
+  return `#/runs${set.length === 0 ? '' : `?${new URLSearchParams(set)}`}`
+}
+
+export function hrefToCompare(a: string, b: string): string {
+  return `#/compare?${new URLSearchParams({ a, b })}`
 }
 
 /** Watch the address of `window`; it lives as long as the page does. */

@@ -1,48 +1,64 @@
 import { useLink, usePipelines, useView } from '@runstate/react'
-import type { ReactNode } from 'react'
+import { lazy, type ReactNode, Suspense } from 'react'
 import { explanation, freshnessOf } from '../model/freshness.ts'
+import type { Route } from '../store/route.ts'
 import { CurrentRun } from './current-run.tsx'
 import { NoPipelines, NoSuchPipeline, Waiting } from './empty.tsx'
 import { Header } from './header.tsx'
 import { LinkBadge } from './link-badge.tsx'
+import { Login } from './login.tsx'
 import { Notice } from './notice.tsx'
+import { Overview } from './overview.tsx'
 import { PastRun } from './past-run.tsx'
 import { useNow, useRoute } from './stores.tsx'
 
-/** The frame of the page: who is selected, and whether to believe it. */
+const RunsPage = lazy(() => import('./runs-page.tsx').then(({ RunsPage: Page }) => ({ default: Page })))
+const Compare = lazy(() => import('./compare.tsx').then(({ Compare: Page }) => ({ default: Page })))
+
+/** The frame of the page: what is shown, and whether to believe it. */
 export function App(): ReactNode {
   const route = useRoute()
-  const pipelines = usePipelines()
   const link = useLink()
   const known = useView((view) => view.position !== null)
-  const pipeline = route.pipeline === null ? pipelines[0] : pipelines.find((one) => one.pipeline === route.pipeline)
   const freshness = freshnessOf(link)
   const age = useNow(freshness.asOf !== null)
+  const name = 'pipeline' in route ? route.pipeline : null
   const shown = useView((view) => {
-    const id = route.run ?? pipeline?.current_run_id
-    return (id ? view.runs[id] : pipeline && view.pipelines[pipeline.pipeline]) ?? null
+    if (name === null) return null
+    const pipeline = view.pipelines[name]
+    const id = route.page === 'run' ? route.run : pipeline?.document.current_run_id
+    return (id ? view.runs[id] : pipeline) ?? null
   })
+  // A look back is of another version than the stream's: it says itself which.
+  const isBack = route.page === 'run' && route.version !== null
+  const locked = link.problem?.code === 'unauthorized'
   return (
     <div className="page" data-grey={freshness.grey}>
-      <Header pipelines={pipelines} selected={pipeline?.pipeline ?? null}>
-        <LinkBadge freshness={freshness} now={age} shown={shown} transport={link.transport} />
-        <Notice text={explanation(link)} bad={freshness.tone === 'bad'} />
+      <Header route={route}>
+        <LinkBadge freshness={freshness} now={age} shown={isBack ? null : shown} transport={link.transport} />
+        <Notice text={locked ? null : explanation(link)} bad={freshness.tone === 'bad'} />
       </Header>
       <main>
-        {!known ? (
-          <Waiting />
-        ) : pipeline === undefined ? (
-          route.pipeline === null ? (
-            <NoPipelines />
-          ) : (
-            <NoSuchPipeline name={route.pipeline} />
-          )
-        ) : route.run === null ? (
-          <CurrentRun key={pipeline.pipeline} pipeline={pipeline} />
+        {locked && <Login />}
+        {known ? (
+          <Suspense fallback={<p className="wide quiet">Loading…</p>}>
+            <Page route={route} />
+          </Suspense>
         ) : (
-          <PastRun key={route.run} pipeline={pipeline} id={route.run} />
+          !locked && <Waiting />
         )}
       </main>
     </div>
   )
+}
+
+function Page({ route }: { readonly route: Route }): ReactNode {
+  const pipelines = usePipelines()
+  if (route.page === 'runs') return <RunsPage filters={route.filters} />
+  if (route.page === 'compare') return <Compare runs={route.runs} />
+  if (route.page === 'overview') return pipelines.length === 0 ? <NoPipelines /> : <Overview />
+  const pipeline = pipelines.find((one) => one.pipeline === route.pipeline)
+  if (pipeline === undefined) return <NoSuchPipeline name={route.pipeline} />
+  if (route.page === 'pipeline') return <CurrentRun key={pipeline.pipeline} pipeline={pipeline} />
+  return <PastRun key={route.run} pipeline={pipeline} id={route.run} version={route.version} />
 }

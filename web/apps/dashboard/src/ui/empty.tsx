@@ -35,7 +35,7 @@ export function NoSuchPipeline({ name }: { readonly name: string }): ReactNode {
     <div className="empty">
       <h1>No pipeline is called {name}</h1>
       <p>
-        <a href="#/">Go to the first one</a>, or serve the file that defines it.
+        <a href="#/">See which there are</a>, or serve the file that defines it.
       </p>
     </div>
   )

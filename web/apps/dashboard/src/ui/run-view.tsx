@@ -1,44 +1,75 @@
 import type { PipelineDocument, RunDocument } from '@runstate/client'
-import type { ReactNode } from 'react'
+import { lazy, type ReactNode, Suspense } from 'react'
 import { lastTimes } from '../model/last-time.ts'
-import { ownError } from '../model/lede.ts'
+import { failedStage, ownError } from '../model/lede.ts'
 import { hrefTo } from '../store/route.ts'
 import { ErrorText } from './error-text.tsx'
+import { FailedLines } from './failed-lines.tsx'
 import { Metadata } from './metadata.tsx'
+import { Outputs, Report } from './outputs.tsx'
 import { PipelineFacts } from './pipeline-facts.tsx'
 import { RawState } from './raw-state.tsx'
 import { RecentRuns } from './recent-runs.tsx'
 import { RunFacts } from './run-facts.tsx'
 import { RunTitle } from './run-title.tsx'
 import { Stages } from './stages.tsx'
-import { useRecentRuns, useStores } from './stores.tsx'
+import { useRecentRuns, useStores, useVersion } from './stores.tsx'
+import { TimeTravel } from './time-travel.tsx'
+import { Timeline } from './timeline.tsx'
+
+const LogPanel = lazy(() => import('./log-panel.tsx').then(({ LogPanel: Panel }) => ({ default: Panel })))
+
+export interface Shown {
+  readonly position: string
+  readonly digest: string
+  readonly verified: boolean
+}
 
 interface Props {
   readonly pipeline: PipelineDocument
+  /** The run as the page shows it, of whatever version. */
   readonly run: RunDocument
-  /** Where and as what the stream shows the document; null for one that came with a list. */
-  readonly entry: { readonly position: string; readonly digest: string } | null
+  /** Where and as what the document is known; null for one that came with a list. */
+  readonly entry: Shown | null
+  /** The latest version that is known of the run. */
+  readonly head: number
+  /** The version that the reader looks back at; null: the latest. */
+  readonly wanted: number | null
   /** The moment that the page shows; null when it is not known. */
   readonly now: number | null
-  readonly controls: ReactNode
-  readonly lede: ReactNode
+  /** Whether the page shows the present. */
+  readonly current: boolean
+  /** Buttons and the line below them. */
+  readonly children: ReactNode
 }
 
 /** One run, whole, beside the runs before it: the layout of the page. */
-export function RunView({ pipeline, run, entry, now, controls, lede }: Props): ReactNode {
+export function RunView({ pipeline, run, entry, head, wanted, now, current, children }: Props): ReactNode {
   const name = pipeline.pipeline
   const { recent } = useStores()
   const list = useRecentRuns(name)
+  const back = useVersion(run.run_id, wanted)
   const error = ownError(run)
+  const failed = run.state === 'failed' ? failedStage(run) : null
   return (
     <>
       <RunTitle run={run} now={now}>
-        {controls}
+        {children}
       </RunTitle>
-      {lede}
       <div className="column">
         {error !== null && <ErrorText error={error} code={run.error_code} />}
         <Stages run={run} lastTimes={lastTimes(list.runs, run.run_id)} now={now} />
+        {failed !== null && run.run_id !== null && <FailedLines runId={run.run_id} stage={failed} />}
+        {run.run_id !== null && (
+          <>
+            <Timeline run={run} now={now} />
+            <TimeTravel pipeline={name} runId={run.run_id} head={head} wanted={wanted} back={back} entry={entry} />
+            <Suspense fallback={<section className="log" aria-label="Log" />}>
+              <LogPanel key={run.run_id} runId={run.run_id} stages={run.stage_order} />
+            </Suspense>
+            <Report run={run} />
+          </>
+        )}
         <RecentRuns
           list={list}
           shown={run.run_id}
@@ -50,8 +81,9 @@ export function RunView({ pipeline, run, entry, now, controls, lede }: Props): R
       </div>
       <div className="column">
         <RunFacts run={run} position={entry?.position ?? null} now={now} />
+        <PipelineFacts pipeline={pipeline} current={current} />
         <Metadata metadata={run.metadata} />
-        <PipelineFacts pipeline={pipeline} />
+        <Outputs run={run} />
       </div>
     </>
   )

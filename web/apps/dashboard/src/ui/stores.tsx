@@ -3,19 +3,15 @@
 import { createContext, type ReactNode, useContext, useEffect, useSyncExternalStore } from 'react'
 import { dayOf } from '../format.ts'
 import type { Sample } from '../model/rate.ts'
-import type { Command, Commands } from '../store/commands.ts'
+import type { Command } from '../store/commands.ts'
+import type { Log } from '../store/log.ts'
+import type { Lookup } from '../store/lookups.ts'
+import type { Stores } from '../store/make.ts'
 import type { Readable } from '../store/observable.ts'
-import { attemptKey, type Observed } from '../store/progress.ts'
-import type { RecentRuns, RecentRunsStore } from '../store/recent-runs.ts'
+import { attemptKey } from '../store/progress.ts'
+import type { RecentRuns } from '../store/recent-runs.ts'
 import type { Route } from '../store/route.ts'
-
-export interface Stores {
-  readonly clock: Readable<number>
-  readonly route: Readable<Route>
-  readonly commands: Commands
-  readonly recent: RecentRunsStore
-  readonly progress: Readable<Observed>
-}
+import type { LookBack } from '../store/versions.ts'
 
 const StoresContext = createContext<Stores | null>(null)
 
@@ -59,6 +55,28 @@ export function useRecentRuns(pipeline: string): RecentRuns {
   return useReadable(recent)[pipeline] ?? LOADING
 }
 
+/** Return a run that is asked for by its id; undefined while nothing was wanted. */
+export function useLookup(id: string): Lookup | undefined {
+  const { lookups } = useStores()
+  useEffect(() => {
+    if (id !== '') lookups.want(id)
+  }, [lookups, id])
+  return useReadable(lookups)[id]
+}
+
+/** Return the run as it was at `version`; nothing is asked for null. */
+export function useVersion(run: string | null, version: number | null): LookBack {
+  const { versions } = useStores()
+  useEffect(() => {
+    if (run !== null && version !== null) versions.look(run, version)
+  }, [versions, run, version])
+  return useReadable(versions)
+}
+
+export function useLog(runId: string): Log {
+  return useReadable(useStores().logs(runId))
+}
+
 const NO_SAMPLES: readonly Sample[] = []
 
 /** Return the progress of one attempt as this page has seen it. */
@@ -67,7 +85,7 @@ export function useSamples(runId: string | null, stage: string, attempt: number)
   return (runId === null ? undefined : observed[attemptKey(runId, stage, attempt)]) ?? NO_SAMPLES
 }
 
-function useReadable<T>(store: Readable<T>): T {
+export function useReadable<T>(store: Readable<T>): T {
   return useSyncExternalStore(store.subscribe, store.get, store.get)
 }
 

@@ -1,0 +1,41 @@
+/** A run's log as rows: lines, and a marker wherever lines are missing. Pure; offsets are those of PROTOCOL H8. */
+
+import type { LogLine } from '@runstate/client'
+
+export interface Gap {
+  readonly kind: 'gap'
+  readonly why: string
+}
+
+export type Row = (LogLine & { readonly kind: 'line' }) | Gap
+
+export interface LogFilter {
+  /** Empty: all stages. */
+  readonly stage: string
+  readonly search: string
+}
+
+/** More than this is not kept by a page; the oldest go first, behind a marker. */
+export const MOST_ROWS = 200_000
+
+const FORGOTTEN: Gap = { kind: 'gap', why: 'Older lines are not kept by this page; `runstate logs` has them.' }
+
+/** Return `rows` with the lines of one page after them; `gap` when the server has lost what stood between. */
+export function withLines(rows: readonly Row[], lines: readonly LogLine[], gap: boolean): readonly Row[] {
+  const missing: readonly Row[] = gap
+    ? [{ kind: 'gap', why: 'Lines are missing here: the log outgrew its budget and the oldest were dropped.' }]
+    : []
+  const all = [...rows, ...missing, ...lines.map((line) => ({ ...line, kind: 'line' as const }))]
+  return all.length <= MOST_ROWS ? all : [FORGOTTEN, ...all.slice(all.length - MOST_ROWS + MOST_ROWS / 10)]
+}
+
+/** Return the rows that the reader asked for; gaps stay, so that nobody takes a hole for silence. */
+export function matching(rows: readonly Row[], { stage, search }: LogFilter): readonly Row[] {
+  if (stage === '' && search === '') return rows
+  const wanted = search.toLowerCase()
+  return rows.filter(
+    (row) =>
+      row.kind === 'gap' ||
+      ((stage === '' || row.stage === stage) && (wanted === '' || row.text.toLowerCase().includes(wanted))),
+  )
+}
