@@ -30,10 +30,10 @@ WEB_SOURCES := $(shell find web \( -name node_modules -o -name dist -o -name tes
     -o -type f -not -name '*.tsbuildinfo' -print 2>/dev/null)
 CHECKS := lint types arch web-check unit
 
-.PHONY: help demo test setup web lint types arch web-check unit rules reference fmt dist clean
+.PHONY: help demo test setup web lint types arch web-check unit rules reference screenshots fmt dist clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 # make exits 0 or 2 whatever its recipe says, except when it is asked a question (-q): then 1 means "no". So that
 # `make demo ONCE=1` exits as the run did, make is asked whether the run exited 0. Lines with + run even then.
@@ -97,6 +97,9 @@ rules: setup ## write which test holds which rule into docs/protocol.md
 
 reference: setup ## write OpenAPI, AsyncAPI and JSON Schema into docs/reference/
 	@$(BIN)/python -m tests.meta.test_contract
+
+screenshots: setup web ## each page of the dashboard in light and dark, into docs/images
+	@$(BIN)/python -m tests.browser.screenshots
 
 fmt: setup $(MODULES) ## format the code, and mend what ruff and biome can
 	@$(BIN)/ruff check --fix-only --quiet

@@ -15,9 +15,10 @@ WITNESS = """
   const seen = (window.seen = [])
   const look = () => {
     const state = document.querySelector('.pill')?.dataset.state
-    const [start, stop] = document.querySelectorAll('.controls > button')
-    if (state === undefined || start === undefined) return
-    const now = JSON.stringify({ state, start: !start.disabled, stop: !stop.disabled })
+    const start = document.querySelector('.controls > .start')
+    const stop = document.querySelector('.controls > .stop')
+    if (state === undefined || start === null) return
+    const now = JSON.stringify({ state, start: !start.disabled, stop: stop !== null && !stop.disabled })
     if (seen.at(-1) !== now) seen.push(now)
   }
   new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true })
@@ -39,13 +40,14 @@ class Dashboard:
         self.badge = page.locator(".badge")
         self.link = page.locator(".badge-word")
         self.lede = page.locator(".lede")
-        self.start = page.locator("button.start")
-        self.stop = page.locator(".controls button.stop")
+        self.start = page.locator(".controls > .start")
+        self.stop = page.locator(".controls > .stop")
+        self.retry = page.locator(".controls > .retry")
         self.elapsed = page.locator(".title-time")
 
-    def open(self, url: str) -> None:
-        """Open the page and wait until it is live."""
-        self.page.goto(url)
+    def open(self, url: str, pipeline: str = "market") -> None:
+        """Open the page of a pipeline and wait until it is live."""
+        self.page.goto(f"{url}/#/pipelines/{pipeline}")
         expect(self.link).to_have_text(LIVE)
         expect(self.pill).to_be_visible()
         self.page.evaluate(WITNESS)

@@ -163,7 +163,7 @@ def test_another_reader_was_faster(bench, dashboard):
     page.route("**/start", lambda route: held.append(route))  # noqa: PLW0108  # Playwright marks its handlers
     dashboard.start.click()
     expect(dashboard.start).to_have_text("Starting…")
-    page.wait_for_function("() => document.querySelector('button.start').disabled")
+    page.wait_for_function("() => document.querySelector('.controls > .start').disabled")
     winner = server.start_run()
     stage = bench.puppets.next("translator")
     dashboard.shows("running_translator")
@@ -193,7 +193,7 @@ def test_an_earlier_run_is_read_only(bench, dashboard):
     dashboard.shows("failed")
     expect(dashboard.lede).to_contain_text("An earlier run, read-only.")
     expect(dashboard.fact("as_of")).to_have_text("2011-04-01")
-    expect(page.locator(".controls")).to_have_count(0)
+    expect(page.locator(".controls button")).to_have_count(0)
     assert dashboard.document() == server.run(first)
     page.reload()
     dashboard.shows("failed")
@@ -215,6 +215,8 @@ def test_the_page_fits_a_phone_and_needs_nothing_from_outside(bench, browser):
         page.on("request", lambda request: asked.append(request.url))  # noqa: B023
         page.goto(server.url)
         expect(page.locator(".pill")).to_have_text("running translator")
+        page.goto(f"{server.url}/#/pipelines/market")
+        expect(page.locator(".title .pill")).to_have_text("running translator")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         assert [url for url in asked if not url.startswith(server.url)] == []
         context.close()

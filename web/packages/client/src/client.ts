@@ -29,6 +29,7 @@ import {
   type HistoryPage,
   type LogLine,
   type LogPage,
+  type LogQuery,
   type PageQuery,
   readHistory,
   readLog,
@@ -85,7 +86,7 @@ export interface Client {
   /** One run, as it is or as it was at `version`; for runs that the view does not show. */
   getRun(runId: string, version?: number): Promise<Entry<RunDocument>>
   getHistory(runId: string, query?: PageQuery): Promise<HistoryPage>
-  getLog(runId: string, query?: PageQuery): Promise<LogPage>
+  getLog(runId: string, query?: LogQuery): Promise<LogPage>
   /** Give lines as they are written; resolves when the run is over or `signal` aborts. */
   followLog(
     runId: string,

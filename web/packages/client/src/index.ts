@@ -28,7 +28,7 @@ export type {
 export type { LinkState, Transport } from './link.ts'
 export { isTerminal, type Phase, phaseOf, stageOf, statusOf } from './machine.ts'
 export { type Problem, ProblemError } from './problem.ts'
-export type { Commit, HistoryPage, LogLine, LogPage, PageQuery, PatchOperation } from './reads.ts'
+export type { Commit, HistoryPage, LogLine, LogPage, LogQuery, PageQuery, PatchOperation } from './reads.ts'
 export type { Entry } from './replica.ts'
 export type { Socket, SocketClass, SocketOptions } from './transports.ts'
 export { reached, type View, type ViewLink as Link } from './view.ts'

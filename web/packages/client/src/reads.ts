@@ -38,16 +38,20 @@ export interface HistoryPage {
 }
 
 export interface LogLine {
+  /** The line's number in the run, from 1; never means another line. */
   readonly offset: number
   readonly at: string
-  readonly stage: string
+  /** null: not a line of a stage but what stands where lines are missing. */
+  readonly stage: string | null
   readonly attempt: number
   readonly level: string
   readonly text: string
+  /** The lines that are missing here. */
+  readonly gap?: { readonly first: number; readonly last: number }
 }
 
 export interface LogPage {
-  /** The first offset that the server still has; later than what was asked for: the lines between are gone. */
+  /** The oldest line that the server still has. */
   readonly first: number
   readonly next: number
   readonly lines: readonly LogLine[]
@@ -57,6 +61,13 @@ export interface PageQuery {
   /** Begin after this version of a history, or this offset of a log. */
   readonly after?: number
   readonly limit?: number
+}
+
+export interface LogQuery extends PageQuery {
+  /** Leave out the lines of other stages. */
+  readonly stage?: string
+  /** The last so many lines; without `after` and `limit`. */
+  readonly tail?: number
 }
 
 /** Return the run at `url`, as it is or as it was, and whether its digest is that of the bytes that came. */
@@ -81,7 +92,7 @@ export async function readHistory(fetch: Fetch, url: URL, query: PageQuery): Pro
 }
 
 /** Return one page of a run's log. */
-export async function readLog(fetch: Fetch, url: URL, query: PageQuery): Promise<LogPage> {
+export async function readLog(fetch: Fetch, url: URL, query: LogQuery): Promise<LogPage> {
   const [response, page] = await request(fetch, asking(url, query), {})
   if (typeof page.next !== 'number' || !Array.isArray(page.lines)) throw bad(response.status, 'this is no log')
   return page as unknown as LogPage
@@ -107,7 +118,7 @@ export async function followLog(
   }
 }
 
-function asking(url: URL, query: PageQuery): URL {
+function asking(url: URL, query: LogQuery): URL {
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined) url.searchParams.set(name, String(value))
   }

@@ -20,13 +20,15 @@ export const MOST_ROWS = 200_000
 
 const FORGOTTEN: Gap = { kind: 'gap', why: 'Older lines are not kept by this page; `runstate logs` has them.' }
 
-/** Return `rows` with the lines of one page after them; `gap` when the server has lost what stood between. */
-export function withLines(rows: readonly Row[], lines: readonly LogLine[], gap: boolean): readonly Row[] {
-  const missing: readonly Row[] = gap
-    ? [{ kind: 'gap', why: 'Lines are missing here: the log outgrew its budget and the oldest were dropped.' }]
-    : []
-  const all = [...rows, ...missing, ...lines.map((line) => ({ ...line, kind: 'line' as const }))]
+/** Return `rows` with the lines of one page after them. */
+export function withLines(rows: readonly Row[], lines: readonly LogLine[]): readonly Row[] {
+  const fresh = lines.map((line): Row => (line.gap === undefined ? { ...line, kind: 'line' } : gapOf(line)))
+  const all = [...rows, ...fresh]
   return all.length <= MOST_ROWS ? all : [FORGOTTEN, ...all.slice(all.length - MOST_ROWS + MOST_ROWS / 10)]
+}
+
+function gapOf({ text }: LogLine): Gap {
+  return { kind: 'gap', why: text }
 }
 
 /** Return the rows that the reader asked for; gaps stay, so that nobody takes a hole for silence. */

@@ -25,20 +25,18 @@ export function createLog(client: Client, id: string, isOver: () => boolean): Re
   let watchers = 0
   let aborter = new AbortController()
 
-  const add = (lines: readonly LogLine[], gap: boolean, state: Log['state']) => {
-    if (lines.length === 0 && !gap && state === log.get().state) return
-    log.set({ rows: lines.length === 0 && !gap ? log.get().rows : withLines(log.get().rows, lines, gap), state })
+  const add = (lines: readonly LogLine[], state: Log['state']) => {
+    if (lines.length === 0 && state === log.get().state) return
+    log.set({ rows: lines.length === 0 ? log.get().rows : withLines(log.get().rows, lines), state })
   }
 
   const catchUp = async (signal: AbortSignal) => {
     for (;;) {
       const page = await client.getLog(id, { after: next, limit: PAGE })
       if (signal.aborted) return
-      const gap = page.first > next
       next = Math.max(next, page.next)
-      const more = page.lines.length === PAGE
-      add(page.lines, gap, more ? 'loading' : log.get().state)
-      if (!more) return
+      if (page.lines.length === 0) return
+      add(page.lines, log.get().state)
     }
   }
 
@@ -48,12 +46,12 @@ export function createLog(client: Client, id: string, isOver: () => boolean): Re
         const over = isOver()
         await catchUp(signal)
         if (signal.aborted) return
-        if (over) return add([], false, 'ended')
-        add([], false, 'following')
+        if (over) return add([], 'ended')
+        add([], 'following')
         await client.followLog(id, { after: next, signal, lines: gather() })
       } catch {
         if (signal.aborted) return
-        add([], false, 'failed')
+        add([], 'failed')
         await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))
       }
     }
@@ -66,7 +64,7 @@ export function createLog(client: Client, id: string, isOver: () => boolean): Re
         setTimeout(() => {
           const gathered = waiting
           waiting = []
-          add(gathered, false, log.get().state)
+          add(gathered, log.get().state)
         }, GATHER_MS)
       }
       waiting.push(...lines.filter((line) => line.offset > next))

@@ -8,6 +8,7 @@ import { createProgress, type Observed } from './progress.ts'
 import { createRecentRuns, type RecentRunsStore } from './recent-runs.ts'
 import type { Route } from './route.ts'
 import { createRunsList, type RunsListStore } from './runs-list.ts'
+import { createTails, type TailsStore } from './tails.ts'
 import { createVersions, type VersionsStore } from './versions.ts'
 
 export interface Stores {
@@ -19,6 +20,7 @@ export interface Stores {
   readonly lookups: LookupsStore
   readonly versions: VersionsStore
   readonly logs: LogsStore
+  readonly tails: TailsStore
   readonly progress: Readable<Observed>
 }
 
@@ -32,6 +34,7 @@ export function makeStores(client: Client, clock: Readable<number>, route: Reada
     lookups: createLookups(client),
     versions: createVersions(client),
     logs: createLogs(client),
+    tails: createTails(client),
     progress: createProgress(client),
   }
 }

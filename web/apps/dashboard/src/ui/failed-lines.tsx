@@ -1,7 +1,5 @@
 import type { ReactNode } from 'react'
-import { useLog } from './stores.tsx'
-
-const LINES = 8
+import { useTail } from './stores.tsx'
 
 interface Props {
   readonly runId: string
@@ -10,8 +8,7 @@ interface Props {
 
 /** The last that a failed stage said: most often the reason stands there. */
 export function FailedLines({ runId, stage }: Props): ReactNode {
-  const { rows } = useLog(runId)
-  const last = rows.flatMap((row) => (row.kind === 'line' && row.stage === stage ? [row] : [])).slice(-LINES)
+  const last = useTail(runId, stage)
   if (last.length === 0) return null
   return (
     <section aria-labelledby="last-lines">

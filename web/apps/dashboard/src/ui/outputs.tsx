@@ -51,7 +51,7 @@ export function Report({ run }: { readonly run: RunDocument }): ReactNode {
           open alone
         </a>
       </h2>
-      <iframe title={`Report of run ${run.run_id}`} src={href} sandbox="" loading="lazy" />
+      <iframe title={`Report of run ${run.run_id}`} src={href} sandbox="" />
     </section>
   )
 }

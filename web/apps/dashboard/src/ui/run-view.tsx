@@ -19,6 +19,9 @@ import { Timeline } from './timeline.tsx'
 
 const LogPanel = lazy(() => import('./log-panel.tsx').then(({ LogPanel: Panel }) => ({ default: Panel })))
 
+/** Of the runs that the strip shows, so many are listed. */
+const RECENT = 10
+
 export interface Shown {
   readonly position: string
   readonly digest: string
@@ -71,7 +74,7 @@ export function RunView({ pipeline, run, entry, head, wanted, now, current, chil
           </>
         )}
         <RecentRuns
-          list={list}
+          list={{ ...list, runs: list.runs.slice(0, RECENT) }}
           shown={run.run_id}
           now={now}
           hrefOf={({ run_id: id }) => (id === null || id === pipeline.current_run_id ? hrefTo(name) : hrefTo(name, id))}

@@ -1,5 +1,6 @@
 /** How components reach the stores. The stores are made in `main.tsx`, outside React. */
 
+import type { LogLine } from '@runstate/client'
 import { createContext, type ReactNode, useContext, useEffect, useSyncExternalStore } from 'react'
 import { dayOf } from '../format.ts'
 import type { Sample } from '../model/rate.ts'
@@ -11,6 +12,7 @@ import type { Readable } from '../store/observable.ts'
 import { attemptKey } from '../store/progress.ts'
 import type { RecentRuns } from '../store/recent-runs.ts'
 import type { Route } from '../store/route.ts'
+import { tailKey } from '../store/tails.ts'
 import type { LookBack } from '../store/versions.ts'
 
 const StoresContext = createContext<Stores | null>(null)
@@ -75,6 +77,15 @@ export function useVersion(run: string | null, version: number | null): LookBack
 
 export function useLog(runId: string): Log {
   return useReadable(useStores().logs(runId))
+}
+
+const NO_LINES: readonly LogLine[] = []
+
+/** Return the last lines that a stage has logged. */
+export function useTail(runId: string, stage: string): readonly LogLine[] {
+  const { tails } = useStores()
+  useEffect(() => tails.want(runId, stage), [tails, runId, stage])
+  return useReadable(tails)[tailKey(runId, stage)] ?? NO_LINES
 }
 
 const NO_SAMPLES: readonly Sample[] = []
