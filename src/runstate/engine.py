@@ -1,6 +1,6 @@
 """Engine: an open data directory with everything that runs on it, with or without a server.
 
-    lock ─▶ journal ─▶ manager (+ bus) ─▶ orchestrator (+ runners, logs)
+    lock ─▶ journal ─▶ manager (+ bus) ─▶ webhooks ─▶ orchestrator (+ runners, logs)
 
 Entered from the left, left from the right: runs are interrupted cleanly, their last commits made durable, then the lock is
 let go.
@@ -9,12 +9,15 @@ let go.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import random
 
+from runstate.core.errors import DefinitionError
 from runstate.journal.lock import DirectoryLock
 from runstate.journal.sqlite import SqliteJournal
 from runstate.pipeline.attempt import LEASE_S
@@ -25,10 +28,14 @@ from runstate.pipeline.runlog import MAX_LOG_BYTES, Line, RunLogs
 from runstate.pipeline.runners.child import ChildRunner
 from runstate.pipeline.runners.task import AsyncTaskRunner
 from runstate.pipeline.stage import Stage
+from runstate.pipeline.webhook import WebhookConfig
 from runstate.ports import Clock, StageRunner
 from runstate.state.bus import EventBus
 from runstate.state.manager import PipelineStateManager
 from runstate.state.retention import EVERY_S, Keep, keep_retention
+from runstate.webhooks.events import secret_key
+from runstate.webhooks.post import posting
+from runstate.webhooks.sender import Sender, Webhooks, hook_id, outboxes
 
 BEATS = 3  # of a quiet worker within its lease
 
@@ -63,6 +70,7 @@ class Engine:
     bus: EventBus
     lock: DirectoryLock
     logs: RunLogs
+    webhooks: Webhooks
     clock: Clock
     work: Path  #: Where the runs' own folders are.
     loop: asyncio.AbstractEventLoop
@@ -85,6 +93,8 @@ async def open_engine(
     keep: Keep | None = None,
     lease_s: float = LEASE_S,
     max_log_bytes: int = MAX_LOG_BYTES,
+    webhooks: Sequence[WebhookConfig] | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[Engine]:
     """Open `data`, recover what was under way, and run until the block ends.
 
@@ -95,14 +105,17 @@ async def open_engine(
         lease_s: Seconds of silence within which a stage's process is ended as `lost` (PROTOCOL D9).
         keep: What history and logs keep; None: everything.
         max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
+        webhooks: Who is told; None: nobody, and whoever was told before hears it when they are named again.
+        environ: Where the webhooks' secrets are.
         fail_unserved: End active runs of pipelines that are not among these, instead of leaving them alone.
         schedules: Start runs that are due; else schedules are left alone.
 
     Raises:
         StoreInUse: Another process holds the directory.
         StoreError: The directory or its store cannot be used.
-        DefinitionError: A pipeline has no stage.
+        DefinitionError: A pipeline has no stage, or a webhook's secret is not set.
     """
+    keys = _keys(webhooks or (), environ)
     data = await asyncio.to_thread(data.absolute)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -113,6 +126,23 @@ async def open_engine(
         bus = EventBus(clock)
         manager = PipelineStateManager(journal, opened, clock=clock, bus=bus)
         await stack.enter_async_context(manager.running())
+        told = outboxes(opened.notes)
+        post = await stack.enter_async_context(posting())
+        senders = [
+            Sender(
+                hook,
+                told.get(hook_id(hook)),
+                key=keys[hook],
+                manager=manager,
+                clock=clock,
+                post=post,
+                random=random,
+            )
+            for hook in webhooks or ()
+        ]
+        receivers = Webhooks(senders, manager)
+        if webhooks is not None:
+            await stack.enter_async_context(receivers.running(opened.notes))
         logs = RunLogs(data / "logs", clock=clock, max_bytes=max_log_bytes)
         stack.callback(logs.close)
         runners = StageRunners(
@@ -137,7 +167,8 @@ async def open_engine(
         stack.callback(keeper.cancel)
         thinner = group.create_task(_thin_logs(manager, logs, keep or Keep(), clock))
         stack.callback(thinner.cancel)
-        yield Engine(manager, orchestrator, external, bus, lock, logs, clock, data / "work", asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        yield Engine(manager, orchestrator, external, bus, lock, logs, receivers, clock, data / "work", loop)
 
 
 async def _thin_logs(manager: PipelineStateManager, logs: RunLogs, keep: Keep, clock: Clock) -> None:
@@ -150,3 +181,13 @@ async def _thin_logs(manager: PipelineStateManager, logs: RunLogs, keep: Keep, c
             if run_id not in active:
                 logs.forget(run_id)
         await asyncio.sleep(EVERY_S)
+
+
+def _keys(webhooks: Sequence[WebhookConfig], environ: Mapping[str, str]) -> dict[WebhookConfig, bytes | None]:
+    """Return what each webhook is signed with."""
+    if len({hook.url for hook in webhooks}) != len(webhooks):
+        raise DefinitionError("two webhooks have the same url; put what it is told of into the `on` of one")
+    return {
+        hook: None if hook.secret_env is None else secret_key(environ.get(hook.secret_env, ""), hook.secret_env)
+        for hook in webhooks
+    }

@@ -15,7 +15,22 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from runstate.cli import check, command, demo, init, journal, logs, market, pipeline, read, run, serve, verify, watch
+from runstate.cli import (
+    check,
+    command,
+    demo,
+    init,
+    journal,
+    logs,
+    market,
+    pipeline,
+    read,
+    run,
+    serve,
+    verify,
+    watch,
+    webhooks,
+)
 from runstate.cli.console import is_debugging, tell
 from runstate.cli.failures import DONE, FAILED, INTERRUPTED, USAGE, exit_code_of, first_of
 from runstate.core.errors import RunstateError
@@ -46,6 +61,7 @@ COMMANDS: list[tuple[str, Callable[..., int], str]] = [
     ("show", read.show, "runstate show latest"),
     ("history", read.history, "runstate history latest --limit 20"),
     ("logs", logs.logs, "runstate logs latest -f --stage fetch"),
+    ("webhooks", webhooks.webhooks, "runstate webhooks"),
     ("verify", verify.verify, "runstate verify --chaos --seconds 60"),
 ]
 for _name, _function, _example in COMMANDS:

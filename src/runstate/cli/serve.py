@@ -121,6 +121,7 @@ def serve(
                 policy=policy,
                 keep=_keep(loaded.keep or Keep(), keep_days, keep_versions),
                 max_log_bytes=log_mib * 1024 * 1024,
+                webhooks=loaded.webhooks,
                 on_ready=lambda url: say(f"runstate is serving {url}"),
                 on_line=on_line if verbose else None,
             )

@@ -160,6 +160,14 @@ class Client:
         async for line in self._http.log_lines(f"api/runs/{_part(run_id)}/logs", after, stages):
             yield line
 
+    async def webhooks(self) -> dict[str, Json]:
+        """Return who is told what happens, what waits for its next try, and what was given up."""
+        return await self._http.log("api/webhooks", {})
+
+    async def redeliver(self, webhook: str) -> int:
+        """Try again what was given up for a webhook; return how many events those are."""
+        return int((await self._http.upkeep(f"api/webhooks/{_part(webhook)}/redeliver", {}))["events"])
+
     async def runs(
         self,
         *,

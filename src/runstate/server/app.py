@@ -26,6 +26,7 @@ from runstate.engine import Engine, open_engine
 from runstate.pipeline.definition import Pipeline, check_pipelines
 from runstate.pipeline.orchestrator import Orchestrator
 from runstate.pipeline.runlog import MAX_LOG_BYTES
+from runstate.pipeline.webhook import WebhookConfig
 from runstate.server.access import AccessControl, Policy, Sessions, Token
 from runstate.server.commands import Commands
 from runstate.server.contract.serving import serve_asyncapi, serve_openapi
@@ -38,6 +39,7 @@ from runstate.server.maintenance import Maintenance
 from runstate.server.problems import answer_error, answer_http_error
 from runstate.server.reads import Reads
 from runstate.server.stream import Streams
+from runstate.server.webhooks import WebhookRoutes
 from runstate.state.manager import PipelineStateManager
 from runstate.state.retention import Keep
 
@@ -55,6 +57,7 @@ class Runstate:
         any_host: bool = False,
         keep: Keep | None = None,
         max_log_bytes: int = MAX_LOG_BYTES,
+        webhooks: Sequence[WebhookConfig] | None = None,
     ) -> None:
         """Name what is served; nothing is opened before the lifespan begins.
 
@@ -65,6 +68,7 @@ class Runstate:
             origins: Pages of other servers that may use this one.
             keep: What history and logs keep; None: everything.
             max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
+            webhooks: Who is told of ends of runs (`runstate.webhooks.Webhook`); None: nobody.
             any_host: Whether `Host` may be any name although there are no tokens: the host application watches over it.
 
         Raises:
@@ -73,7 +77,7 @@ class Runstate:
         check_pipelines(pipelines)
         self._pipelines, self._data = tuple(pipelines), Path(data)
         self._policy = Policy(tuple(tokens), frozenset(origins), any_host)
-        self._keep, self._max_log_bytes = keep, max_log_bytes
+        self._keep, self._max_log_bytes, self._webhooks = keep, max_log_bytes, webhooks
         self._engine: Engine | None = None
         self._api: Starlette | None = None
         self._stack = AsyncExitStack()
@@ -130,7 +134,7 @@ class Runstate:
             StoreError: The data directory cannot be used.
         """
         async with open_engine(
-            self._pipelines, self._data, keep=self._keep, max_log_bytes=self._max_log_bytes
+            self._pipelines, self._data, keep=self._keep, max_log_bytes=self._max_log_bytes, webhooks=self._webhooks
         ) as engine:
             self._engine, self._api = engine, make_api(engine, self._policy)
             try:
@@ -190,6 +194,7 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
     streams = Streams(engine.manager, engine.bus, engine.clock)
     sessions = Sessions(policy, engine.clock)
     logs = Logs(engine.manager, engine.logs)
+    webhooks = WebhookRoutes(engine.webhooks)
     files = Files(engine.manager, engine.work)
     api = [
         Route("/pipeline/status", reads.status),
@@ -212,6 +217,8 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/runs/{run_id}/logs", logs.read),
         Route("/runs/{run_id}/files/{path:path}", files.read),
         Route("/journal/compact", Maintenance(engine.manager, engine.clock).compact, methods=["POST"]),
+        Route("/webhooks", webhooks.read),
+        Route("/webhooks/{id}/redeliver", webhooks.redeliver, methods=["POST"]),
         Route("/session", sessions.begin, methods=["POST"]),
         Route("/openapi.json", serve_openapi),
         Route("/asyncapi.json", serve_asyncapi),

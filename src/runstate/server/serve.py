@@ -23,6 +23,7 @@ from runstate.core.errors import CallerError
 from runstate.engine import Engine, open_engine
 from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.runlog import MAX_LOG_BYTES, Line
+from runstate.pipeline.webhook import WebhookConfig
 from runstate.server.access import Policy
 from runstate.server.app import make_api
 from runstate.server.stream import ABORT
@@ -79,6 +80,7 @@ async def serve(
     policy: Policy | None = None,
     keep: Keep | None = None,
     max_log_bytes: int = MAX_LOG_BYTES,
+    webhooks: Sequence[WebhookConfig] = (),
     on_ready: Callable[[str], None],
     on_line: Callable[[Line], None] | None = None,
 ) -> None:
@@ -92,6 +94,7 @@ async def serve(
         policy: Who may come in; None: everybody on this machine.
         keep: What history and logs keep; None: everything.
         max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
+        webhooks: Who is told of ends of runs; their secrets leave the environment, since stages inherit it.
         on_ready: Called with the URL once connections are accepted.
         on_line: Called with each log line of a stage.
 
@@ -102,11 +105,16 @@ async def serve(
         DefinitionError: A pipeline has no stage.
     """
     policy = policy or Policy()
+    environ = dict(os.environ)
+    for hook in webhooks:
+        os.environ.pop(hook.secret_env or "", None)
     logging.getLogger("uvicorn.error").addFilter(_WithoutFalseAlarm())
     listener = listen(host, port, is_open=not policy.tokens and not policy.any_host)
     try:
         url = url_of(listener)
-        async with open_engine(pipelines, data, on_line=on_line, keep=keep, max_log_bytes=max_log_bytes) as engine:
+        async with open_engine(
+            pipelines, data, on_line=on_line, keep=keep, max_log_bytes=max_log_bytes, webhooks=webhooks, environ=environ
+        ) as engine:
             engine.lock.set_url(url)
             config = uvicorn.Config(
                 make_api(engine, policy),

@@ -65,6 +65,7 @@ class PipelineStateManager:
         self.journal, self.bus = journal, bus
         self.head = Head(opened)  #: What readers see.
         self.server_id = secrets.token_hex(4)  #: Names this server in `hello`; every start is another server.
+        self.listeners: list[Callable[[Commit], None]] = []  #: Called with each published commit; must return at once.
         self._clock = clock
         self._served = frozenset[str]()  # pipelines whose documents follow a definition
         self._durability = Durability(journal, self, make_writer=make_writer)
@@ -432,6 +433,8 @@ class PipelineStateManager:
             if self._pending.get(document.key) is document:
                 del self._pending[document.key]
         self.bus.publish(commit)
+        for hear in self.listeners:
+            hear(commit)
 
     def forget_pending(self) -> None:
         """Drop what is decided and not durable.

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from runstate.core.machine import Status
 from runstate.core.reader import Mode
-from runstate.server.contract.schemas import POSITION, Schema, many, one_of, ref, text, whole
+from runstate.server.contract.schemas import POSITION, Schema, many, one_of, record, ref, text, whole
 from runstate.server.external import MAX_SEQ
 from runstate.server.maintenance import MAX_DAYS, MAX_VERSIONS
 
@@ -183,6 +183,9 @@ OPERATIONS: Mapping[str, Operation] = {
             Parameter("after", whole(0, MAX_EXACT), "Only lines after this offset."),
             Parameter("limit", whole(1, 10_000), "At most so many; 1 000 where it is missing."),
             Parameter("follow", one_of(["0", "1"]), "1: an event per line, live, until the run is over."),
+            Parameter("stage", text(), "Comma list: only lines of these stages, and gaps."),
+            Parameter("tail", whole(1, 10_000), "The last so many instead; not with the others but `stage`."),
+            Parameter("Last-Event-ID", whole(0, MAX_EXACT), "With follow=1: as `after`, if later.", "header"),
         ),
     ),
     "GET /api/runs/{run_id}/files/{path}": Operation(
@@ -191,6 +194,13 @@ OPERATIONS: Mapping[str, Operation] = {
     "POST /api/journal/compact": Operation(
         "Thin the history: at least one of the two says what stays.", Answer(ref("Compacted")), "upkeep",
         body={"keep_versions": whole(1, MAX_VERSIONS), "keep_days": {"type": "number", "minimum": 0, "maximum": MAX_DAYS}},
+        codes=("bad_json", "too_large", "unsupported_media_type", "invalid", "unavailable"),
+    ),
+    "GET /api/webhooks": _plain(
+        "Who is told what happens, what waits for its next try, and what was given up.", ref("Webhooks"), tag="upkeep"
+    ),
+    "POST /api/webhooks/{id}/redeliver": Operation(
+        "Try again what was given up.", Answer(record({"events": whole()})), "upkeep", body={},
         codes=("bad_json", "too_large", "unsupported_media_type", "invalid", "unavailable"),
     ),
     "POST /api/session": Operation(

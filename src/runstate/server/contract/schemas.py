@@ -194,7 +194,14 @@ def _answers() -> dict[str, Schema]:
         "patch": maybe(many({"type": "object"})),
     }  # fmt: skip
     line = {
-        "offset": whole(), "at": at, "stage": maybe(text()), "attempt": maybe(whole()), "level": text(), "text": text(),
+        "offset": whole(), "at": at, "stage": maybe(text()), "attempt": whole(), "level": text(), "text": text(),
+        "gap": record({"first": whole(1), "last": whole(1)}, about="Of the lines that are missing here."),
+    }  # fmt: skip
+    untold = {"type": maybe(text()), "subject": maybe(text()), "version": maybe(whole()), "tries": whole()}
+    hook = {
+        "id": text(), "receiver": text(), "on": many(text()),
+        "waiting": many(record({**untold, "error": maybe(text()), "next_try_at": maybe(at)})),
+        "dead": many(record({**untold, "error": text(), "given_up_at": at})),
     }  # fmt: skip
     problem = {
         "type": text(), "title": text(), "status": whole(400, 599), "detail": text(),
@@ -205,7 +212,8 @@ def _answers() -> dict[str, Schema]:
         "Runs": record({"position": position, "runs": many(ref("Run")), "next": maybe(text())}),
         "Pipelines": record({"position": position, "pipelines": many(ref("Pipeline"))}),
         "History": record({"floor": whole(), "head": whole(), "commits": many(record(commit))}),
-        "LogLine": record(line),
+        "LogLine": record(line, optional=["gap"]),
+        "Webhooks": record({"webhooks": many(record(hook))}),
         "Logs": record({"first": whole(), "next": whole(), "lines": many(ref("LogLine"))}),
         "Compacted": record({"versions": whole(), "commits": whole(), "floor": whole(), "damaged": whole()}),
         "Fact": schema_of(ReportedFact),
