@@ -46,7 +46,14 @@ export function TimeTravel({ pipeline, runId, head, wanted, back, entry }: Props
           <a href={hrefTo(pipeline, runId)}>to the latest, v {head}</a>
         )}
       </div>
-      <div className="patch mono">
+      {/* biome-ignore lint/a11y/useSemanticElements: a fieldset is for inputs */}
+      <div
+        className="patch mono"
+        role="group"
+        aria-label="What changed"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls is reachable by keyboard
+        tabIndex={0}
+      >
         {back.trouble !== null && wanted !== null ? (
           <p role="alert">{back.trouble}</p>
         ) : (
