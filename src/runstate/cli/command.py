@@ -8,7 +8,18 @@ import typer
 
 from runstate.cli.console import say, write_json
 from runstate.cli.failures import DONE, exit_code_of_state
-from runstate.cli.options import DEFAULT_URL, AsJson, Meta, RunId, StageNames, Token, Url, parse_meta, parse_stages
+from runstate.cli.options import (
+    DEFAULT_URL,
+    AsJson,
+    Meta,
+    Override,
+    RunId,
+    StageNames,
+    Token,
+    Url,
+    parse_meta,
+    parse_stages,
+)
 from runstate.core.canonical import Json
 
 if TYPE_CHECKING:
@@ -23,9 +34,7 @@ def start(
     *,
     meta: Meta = None,
     stage: StageNames = None,
-    override: Annotated[
-        bool, typer.Option("--override", help="Start also while the pipeline is degraded or unstable.")
-    ] = False,
+    override: Override = False,
     wait: Wait = False,
     url: Url = DEFAULT_URL,
     token: Token = None,

@@ -46,13 +46,21 @@ def in_loop(main: Coroutine[Any, Any, ResultT]) -> ResultT:
         return runner.run(main)
 
 
-def run_here(pipeline: Pipeline, data: Path, metadata: Mapping[str, Json], stages: Sequence[str] | None) -> Document:
+def run_here(
+    pipeline: Pipeline,
+    data: Path,
+    metadata: Mapping[str, Json],
+    stages: Sequence[str] | None,
+    *,
+    override: bool = False,
+) -> Document:
     """Run `pipeline` once, shown on stderr, and return the last document of the run.
 
     Raises:
         HeldElsewhere: Another process has the directory.
         StoreError: The directory cannot be used.
         InvalidValue: `metadata` or `stages` is not as the engine wants it.
+        Blocked: The run policy lets no run start.
     """
     with (
         contextlib.redirect_stdout(sys.stderr),
@@ -60,7 +68,7 @@ def run_here(pipeline: Pipeline, data: Path, metadata: Mapping[str, Json], stage
         logging_to(shown.note, least=WARNING),
     ):
         try:
-            return in_loop(_run(pipeline, data, metadata, stages, shown))
+            return in_loop(_run(pipeline, data, metadata, stages, shown, override=override))
         except StoreInUse as refusal:
             if refusal.url is None:
                 raise
@@ -71,7 +79,13 @@ def run_here(pipeline: Pipeline, data: Path, metadata: Mapping[str, Json], stage
 
 
 async def _run(
-    pipeline: Pipeline, data: Path, metadata: Mapping[str, Json], stages: Sequence[str] | None, shown: View
+    pipeline: Pipeline,
+    data: Path,
+    metadata: Mapping[str, Json],
+    stages: Sequence[str] | None,
+    shown: View,
+    *,
+    override: bool,
 ) -> Document:
     log = StageLog()
 
@@ -89,7 +103,9 @@ async def _run(
                 over = await _see_through(engine, left.key.id, asked, shown)
                 if asked.is_set():
                     return over
-        begun = await engine.orchestrator.start(pipeline.name, metadata=metadata, stages=stages, by=user_name())
+        begun = await engine.orchestrator.start(
+            pipeline.name, metadata=metadata, stages=stages, override=override, by=user_name()
+        )
         return await _see_through(engine, begun.key.id, asked, shown)
 
 

@@ -41,6 +41,7 @@ Meta = Annotated[
 StageNames = Annotated[
     list[str] | None, typer.Option("--stage", metavar="NAME", help="Run only this stage; repeat for several.")
 ]
+Override = Annotated[bool, typer.Option("--override", help="Start also while the pipeline is degraded or unstable.")]
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Any but a loopback address needs tokens.")]
 Port = Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0 picks a free one.")]
 RunId = Annotated[

@@ -12,16 +12,18 @@ import typer
 from runstate.cli.console import say, tell, write_json
 from runstate.cli.failures import Usage, exit_code_of_state
 from runstate.cli.lines import outcome
-from runstate.cli.options import AsJson, Data, Meta, StageNames, Target, parse_meta, parse_stages
+from runstate.cli.options import AsJson, Data, Meta, Override, StageNames, Target, parse_meta, parse_stages
 
 
 def run(
     target: Target,
+    *,
     pipeline: Annotated[
         str | None, typer.Option("--pipeline", metavar="NAME", help="Which one, where TARGET has several.")
     ] = None,
     meta: Meta = None,
     stage: StageNames = None,
+    override: Override = False,
     data: Data = Path(".runstate"),
     as_json: AsJson = False,
 ) -> int:
@@ -29,7 +31,8 @@ def run(
 
     Shows the run on stderr while it goes on and writes the same journal as a server does, so a server started on the same
     directory later shows it. A run that was interrupted there goes on first. Ctrl-C stops the run, twice leaves at
-    once. Exits 0 after success, 1 when the run failed, 130 when it was stopped, 4 when a server has the directory.
+    once. Exits 0 after success, 1 when the run failed, 130 when it was stopped, 4 when a server has the directory or
+    the run policy lets no run start.
     """
     from runstate.cli.target import choose, load_targets
 
@@ -43,7 +46,7 @@ def run(
 
     from runstate.cli.local import run_here
 
-    document = run_here(chosen, data, metadata, stages)
+    document = run_here(chosen, data, metadata, stages, override=override)
     if as_json:
         write_json(document.encoded)
     else:
