@@ -30,7 +30,7 @@ WEB_SOURCES := $(shell find web \( -name node_modules -o -name dist -o -name tes
     -o -type f -not -name '*.tsbuildinfo' -print 2>/dev/null)
 CHECKS := lint types arch web-check unit
 
-.PHONY: help demo test setup web lint types arch web-check unit rules reference screenshots fmt dist clean
+.PHONY: help demo test setup web lint types arch web-check unit rules reference screenshots sweep fmt dist clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -100,6 +100,9 @@ reference: setup ## write OpenAPI, AsyncAPI and JSON Schema into docs/reference/
 
 screenshots: setup web ## each page of the dashboard in light and dark, into docs/images
 	@$(BIN)/python -m tests.browser.screenshots
+
+sweep: setup ## kill the server at every write and at 200 random times, race 1600 starts: what `make test` takes samples of
+	@RUNSTATE_SWEEP=1 $(BIN)/pytest -s tests/sweep
 
 fmt: setup $(MODULES) ## format the code, and mend what ruff and biome can
 	@$(BIN)/ruff check --fix-only --quiet

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import random
+from typing import Protocol
 
 from runstate.core.errors import DefinitionError
 from runstate.journal.lock import DirectoryLock
@@ -29,13 +30,20 @@ from runstate.pipeline.runners.child import ChildRunner
 from runstate.pipeline.runners.task import AsyncTaskRunner
 from runstate.pipeline.stage import Stage
 from runstate.pipeline.webhook import WebhookConfig
-from runstate.ports import Clock, StageRunner
+from runstate.ports import Clock, Journal, Opened, StageRunner
 from runstate.state.bus import EventBus
 from runstate.state.manager import PipelineStateManager
 from runstate.state.retention import EVERY_S, Keep, keep_retention
 from runstate.webhooks.events import secret_key
 from runstate.webhooks.post import posting
 from runstate.webhooks.sender import Sender, Webhooks, hook_id, outboxes
+
+
+class OpenJournal(Protocol):
+    """Opens a directory's journal, in a thread."""
+
+    def __call__(self, data: Path, /, *, clock: Clock) -> tuple[Journal, Opened]: ...
+
 
 BEATS = 3  # of a quiet worker within its lease
 
@@ -95,6 +103,7 @@ async def open_engine(
     max_log_bytes: int = MAX_LOG_BYTES,
     webhooks: Sequence[WebhookConfig] | None = None,
     environ: Mapping[str, str] = os.environ,
+    open_journal: OpenJournal = SqliteJournal.open,
 ) -> AsyncIterator[Engine]:
     """Open `data`, recover what was under way, and run until the block ends.
 
@@ -109,6 +118,7 @@ async def open_engine(
         environ: Where the webhooks' secrets are.
         fail_unserved: End active runs of pipelines that are not among these, instead of leaving them alone.
         schedules: Start runs that are due; else schedules are left alone.
+        open_journal: Opens the journal of the directory.
 
     Raises:
         StoreInUse: Another process holds the directory.
@@ -121,7 +131,7 @@ async def open_engine(
     async with AsyncExitStack() as stack:
         lock = await asyncio.to_thread(DirectoryLock.acquire, data, now_ms=clock.now_ms())
         stack.callback(lock.release)
-        journal, opened = await asyncio.to_thread(SqliteJournal.open, data, clock=clock)
+        journal, opened = await asyncio.to_thread(open_journal, data, clock=clock)
         stack.callback(journal.close)
         bus = EventBus(clock)
         manager = PipelineStateManager(journal, opened, clock=clock, bus=bus)

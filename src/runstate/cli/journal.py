@@ -33,9 +33,9 @@ def check(directory: Directory, as_json: AsJson = False) -> int:
     """
     from runstate.core.model import decode_ledger
     from runstate.journal.sqlite_check import check_store
-    from runstate.state.notes import LEDGER
+    from runstate.state.notes import LEDGER, REPORTER, decode_reporter
 
-    checked = check_store(store(directory), {LEDGER: decode_ledger})
+    checked = check_store(store(directory), {LEDGER: decode_ledger, REPORTER: decode_reporter})
     if as_json:
         write_checked(directory, checked)
     else:

@@ -49,7 +49,7 @@ class Notes:
         elif note.kind == REPORTER:
             self.reporters.pop(note.id, None)
             if note.value is not None:
-                self.reporters[note.id] = msgspec.json.decode(note.value, type=Reporter)
+                self.reporters[note.id] = decode_reporter(note.value)
 
     def ledger(self, run_id: str) -> Ledger:
         """Return a run's ledger."""
@@ -73,3 +73,8 @@ def reporter_note(run_id: str, reporter: Reporter | None) -> Note:
 def memory_note(pipeline: str, memory: Memory) -> Note:
     """Return the note of a pipeline's memory."""
     return Note(MEMORY, pipeline, encode_memory(memory))
+
+
+def decode_reporter(encoded: bytes) -> Reporter:
+    """Return the reporter that a note holds; raises ValueError where it holds none."""
+    return msgspec.json.decode(encoded, type=Reporter)
