@@ -83,7 +83,7 @@ def append_on_a_full_disk(directory: Path, limit_bytes: int) -> None:
             refusals.append("none")
     resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     found = journal.reopen().revision
-    kept = [commit.changes[0].document.encoded for commit in journal.commits_after(0)]
+    kept = [commit.changes[0].document.encoded for commit in journal.commits_after(0, None)]
     assert kept == [commit.changes[0].document.encoded for commit in author.commits[:found]]
     head = journal.commits_after(found - 1)[0].changes[0].document
     author.revision, author.heads = found, {head.key: head}

@@ -26,7 +26,7 @@ def test_every_reported_commit_survives_kill_9(tmp_path):
             reported += [int(line) for line in child.stdout.read().split()]
 
         journal, opened = open_store(tmp_path)
-        commits = journal.commits_after(0)
+        commits = journal.commits_after(0, None)
 
         assert opened.revision in {reported[-1], reported[-1] + BATCH}
         assert [commit.position.revision for commit in commits] == list(range(1, opened.revision + 1))

@@ -118,7 +118,7 @@ def test_no_flipped_byte_shows_a_wrong_document(sound, data):
             lambda: journal.runs(RunsFilter()).documents,
             lambda: [found for version in (1, 2, 63, 64, 67) if (found := journal.version(RUN, version)) is not None],
             lambda: [found for key in (RUN, Key("pipeline", "market")) if (found := journal.head(key)) is not None],
-            lambda: [change.document for commit in journal.commits_after(0) for change in commit.changes],
+            lambda: [change.document for commit in journal.commits_after(0, None) for change in commit.changes],
             lambda: (journal.history(RUN, after=0, limit=100), [])[1],
         ):
             try:

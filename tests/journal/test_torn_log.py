@@ -70,7 +70,7 @@ def test_a_torn_log_opens_as_whole_batches(recorded: Recorded, cut: int, garbage
         (Path(directory) / STORE_NAME).write_bytes(recorded.store)
         (Path(directory) / (STORE_NAME + "-wal")).write_bytes(log)
         journal, opened = open_store(Path(directory), create=False)
-        found = spell(journal.commits_after(0))
+        found = spell(journal.commits_after(0, None))
         journal.close()
 
     assert opened.revision == expected

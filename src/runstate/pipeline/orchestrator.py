@@ -60,6 +60,7 @@ class Orchestrator:
         logs: RunLogs,
         on_line: Callable[[Line], None] | None = None,
         lease_s: float = LEASE_S,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Make an orchestrator; `async with orchestrator.running()` recovers what was under way and goes on.
 
@@ -67,6 +68,7 @@ class Orchestrator:
             directory: Where the runs' own folders are made.
             on_line: Called with each log line, in the loop's thread.
             lease_s: Seconds of silence within which a worker that has a heartbeat is ended as `lost`.
+            random_bytes: Makes runs' names different; drawn by a simulation, whose pauses before retries follow from them.
 
         Raises:
             DefinitionError: A pipeline has no stage, or two have one name.
@@ -75,7 +77,7 @@ class Orchestrator:
         self.manager = manager
         self.pipelines: Mapping[str, Pipeline] = {pipeline.name: pipeline for pipeline in pipelines}
         self._around = Surroundings(manager, self.pipelines, runners, clock, directory, logs, on_line, lease_s)
-        self._clock = clock
+        self._clock, self._random_bytes = clock, random_bytes
         self._drives: dict[str, Drive] = {}
         self._closing = False
         self._scheduler = Scheduler(manager, self.pipelines, clock, make_run=self._make_run, launch=self._launch_with)
@@ -180,7 +182,7 @@ class Orchestrator:
         now_ms = self._clock.now_ms()
         return new_run(
             pipeline=name,
-            run_id=make_run_id(now_ms, os.urandom(10)),
+            run_id=make_run_id(now_ms, self._random_bytes(10)),
             plan=self._plan(name, stages),
             metadata=metadata,
             trigger=trigger,

@@ -256,7 +256,13 @@ class Server:
         try:
             async with manager.running():
                 self.orchestrator = Orchestrator(
-                    manager, _pipelines(), runners=self.runner, clock=loop, directory=self._directory, logs=logs
+                    manager,
+                    _pipelines(),
+                    runners=self.runner,
+                    clock=loop,
+                    directory=self._directory,
+                    logs=logs,
+                    random_bytes=self._chance.randbytes,
                 )
                 async with self.orchestrator.running():
                     self.up = True
