@@ -247,9 +247,12 @@ def test_what_a_command_leaves_in_the_background_dies_with_it(tmp_path):
 
 
 def peak_kib(pid):
-    """Return the most memory that a process has held at once: getrusage tells only of whichever child had most."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1))
+    """Return the most memory that a living process has held at once: getrusage tells only of whichever child had most."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found.group(1)) if found else 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak memory")
@@ -293,7 +296,7 @@ def test_a_flood_of_output_is_bounded(tmp_path):
     assert seen_bytes == 100_000_000
     assert longest_s < 0.5
     assert grown_kib < 20_000
-    assert worker_kib < 200_000
+    assert 0 < worker_kib < 200_000
 
 
 def test_a_signal_for_the_worker_alone_does_not_end_it(tmp_path):
