@@ -116,8 +116,8 @@ def test_metadata_that_does_not_fit_fails_the_stage_clearly(server, bench, gap):
     puppet.ask(f"ctx.update_metadata({{'x': 'x' * {MAX_DOCUMENT - size - 8 - gap}}})")
     puppet.ask("ctx.progress(1, total=2, message='m' * 500)")
     puppet.ask("ctx.update_metadata({'more': 'x' * 1000})")
-    puppet.returns("{'a': 'x' * 1000}")
-    with server.ws(f"?topics=run:{run_id}") as watch:
+    with server.ws(f"?topics=run:{run_id}&mode=every") as watch:
+        puppet.returns("{'a': 'x' * 1000}")
         if (
             watch.wait_document(lambda document: document["state"] in ("failed", "retrying", "success"))["state"]
             == "retrying"

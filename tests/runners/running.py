@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import select
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -67,3 +68,12 @@ class Alive:
     def wait_until_dead(self, limit_s: float = LIMIT_S) -> bool:
         """Return True as soon as all who opened it are dead."""
         return bool(select.select([self._fd], [], [], limit_s)[0]) and os.read(self._fd, 1) == b""
+
+
+def peak_kib(pid):
+    """Return the most memory that a living process has held at once: getrusage tells only of whichever child had most."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found.group(1)) if found else 0

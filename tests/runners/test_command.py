@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import resource
 import signal
 import sys
@@ -21,7 +20,7 @@ from runstate.core.model import make_progress
 from runstate.pipeline.runners.child import ChildRunner
 from runstate.ports import StageTask
 from runstate.testing.runner_exam import Heard
-from tests.runners.running import LIMIT_S, Alive, run
+from tests.runners.running import LIMIT_S, Alive, peak_kib, run
 
 PYTHON = sys.executable
 
@@ -244,15 +243,6 @@ def test_what_a_command_leaves_in_the_background_dies_with_it(tmp_path):
 
     assert isinstance(outcome, Succeeded)
     assert not alive.is_anybody()
-
-
-def peak_kib(pid):
-    """Return the most memory that a living process has held at once: getrusage tells only of whichever child had most."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0
-    return int(found.group(1)) if found else 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak memory")
