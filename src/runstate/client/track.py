@@ -55,8 +55,8 @@ class TrackedStage:
         self._reporting.log(self.name, text, level)
 
 
-class TrackedRun:
-    """A run that this program executes."""
+class ReportedRun:
+    """What a run that this program executes shows without waiting, the same for async and plain code."""
 
     def __init__(self, reporting: Reporting) -> None:
         self._reporting = reporting
@@ -75,6 +75,14 @@ class TrackedRun:
         """Whether somebody wants the run to stop."""
         return self._reporting.is_stopping
 
+    def log(self, text: str, level: str = "info") -> None:
+        """Add a line to the run's log."""
+        self._reporting.log(None, text, level)
+
+
+class TrackedRun(ReportedRun):
+    """A run that this program executes."""
+
     @asynccontextmanager
     async def stage(self, name: str) -> AsyncGenerator[TrackedStage]:
         """Execute a stage: leaving the block succeeds it, an exception fails it and the run.
@@ -89,10 +97,6 @@ class TrackedRun:
             await self._reporting.fail(name, exc)
             raise
         await self._reporting.succeed(name, stage.declared)
-
-    def log(self, text: str, level: str = "info") -> None:
-        """Add a line to the run's log."""
-        self._reporting.log(None, text, level)
 
     async def update_metadata(self, patch: Mapping[str, Any]) -> None:
         """Change the run's metadata by a merge patch (RFC 7396): None removes a member."""

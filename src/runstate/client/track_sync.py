@@ -21,9 +21,8 @@ from typing import Any, Protocol, TypeVar
 
 from runstate.client.api import connect
 from runstate.client.reporting import LEASE_S, PATIENCE_S, PROGRESS_INTERVAL_S, Door, Reporting
-from runstate.client.track import TrackedStage
+from runstate.client.track import ReportedRun, TrackedStage
 from runstate.core.errors import RunstateError
-from runstate.core.model import RunContext
 
 T = TypeVar("T")
 
@@ -74,25 +73,12 @@ class SyncStage:
         self._stage.log(text, level)
 
 
-class SyncRun:
+class SyncRun(ReportedRun):
     """A run that this program executes."""
 
     def __init__(self, reporting: Reporting, loop: asyncio.AbstractEventLoop) -> None:
-        self._reporting, self._loop = reporting, loop
-
-    @property
-    def run_id(self) -> str:
-        return self._reporting.run.run_id or ""
-
-    @property
-    def document(self) -> RunContext:
-        """The run as the server last answered."""
-        return self._reporting.run
-
-    @property
-    def stopping(self) -> bool:
-        """Whether somebody wants the run to stop."""
-        return self._reporting.is_stopping
+        super().__init__(reporting)
+        self._loop = loop
 
     @contextmanager
     def stage(self, name: str) -> Generator[SyncStage]:
@@ -105,10 +91,6 @@ class SyncRun:
             _call(self._loop, self._reporting.fail(name, exc))
             raise
         _call(self._loop, self._reporting.succeed(name, stage.declared))
-
-    def log(self, text: str, level: str = "info") -> None:
-        """Add a line to the run's log."""
-        self._reporting.log(None, text, level)
 
     def update_metadata(self, patch: Mapping[str, Any]) -> None:
         """Change the run's metadata by a merge patch (RFC 7396): None removes a member."""
