@@ -170,7 +170,7 @@ async def open_engine(
             lease_s=lease_s,
         )
         await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved, schedules=schedules))
-        external = ExternalRuns(manager, clock=clock, logs=logs, on_line=on_line)
+        external = ExternalRuns(manager, settings=orchestrator.settings, clock=clock, logs=logs, on_line=on_line)
         await stack.enter_async_context(external.running(take_over=fail_unserved))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         keeper = group.create_task(keep_retention(manager, keep or Keep(), clock))

@@ -99,6 +99,7 @@ def test_what_is_refused_says_why_and_changes_nothing(tmp_path):
                 ("/api/pipelines/new/runs", {"stages": "load"}, None, 422, "invalid"),
                 ("/api/pipelines/new/runs", {"stages": ["load"], "lease": 3}, None, 422, "invalid"),
                 ("/api/pipelines/new/runs", {"stages": ["load"], "lease_s": -1}, None, 422, "invalid"),
+                ("/api/pipelines/new/runs", {"stages": ["load"], "override": 1}, None, 422, "invalid"),
                 ("/api/pipelines/Bad/runs", {"stages": ["load"]}, None, 422, "invalid"),
                 ("/api/pipelines/new/runs", {"stages": ["load"]}, {"If-Match": '"1-00000000.1"'}, 412, "conflict"),
                 (facts, good, None, 409, "not_allowed"),

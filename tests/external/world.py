@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runstate import Pipeline
 from runstate.core.commit import Document, Key
 from runstate.core.reports import read_facts
 from runstate.journal.memory import MemoryJournal
@@ -53,7 +54,7 @@ def new_journal() -> MemoryJournal:
 
 
 @asynccontextmanager
-async def served(tmp_path: Path, journal: MemoryJournal) -> AsyncIterator[World]:
+async def served(tmp_path: Path, journal: MemoryJournal, pipeline: Pipeline | None = None) -> AsyncIterator[World]:
     """Serve one pipeline of our own, `demo`, and everybody else's."""
     clock = virtual_loop()
     manager = PipelineStateManager(
@@ -64,13 +65,13 @@ async def served(tmp_path: Path, journal: MemoryJournal) -> AsyncIterator[World]
         async with manager.running():
             orchestrator = Orchestrator(
                 manager,
-                [make_pipeline()],
+                [pipeline or make_pipeline()],
                 runners=ScriptedRunner(),
                 clock=clock,
                 directory=tmp_path / "work",
                 logs=logs,
             )
-            external = ExternalRuns(manager, clock=clock, logs=logs)
+            external = ExternalRuns(manager, settings=orchestrator.settings, clock=clock, logs=logs)
             async with orchestrator.running(), external.running():
                 yield World(manager, orchestrator, external, journal, logs)
     finally:

@@ -222,18 +222,33 @@ class Client:
         stages: Sequence[str],
         metadata: Mapping[str, Any] | None = None,
         lease_s: float = LEASE_S,
+        override: bool = False,
         progress_interval_s: float = PROGRESS_INTERVAL_S,
         patience_s: float = PATIENCE_S,
     ) -> AbstractAsyncContextManager[TrackedRun]:
         """Execute a run in this program and report it to the server, as long as the block lasts; see `client/track.py`."""
-        options = {"lease_s": lease_s, "progress_interval_s": progress_interval_s, "patience_s": patience_s}
-        return track(self, pipeline, stages=stages, metadata=metadata, **options)
+        return track(
+            self,
+            pipeline,
+            stages=stages,
+            metadata=metadata,
+            lease_s=lease_s,
+            override=override,
+            progress_interval_s=progress_interval_s,
+            patience_s=patience_s,
+        )
 
     async def open_run(
-        self, pipeline: str, *, stages: Sequence[str], metadata: Mapping[str, Any], lease_s: float = LEASE_S
+        self,
+        pipeline: str,
+        *,
+        stages: Sequence[str],
+        metadata: Mapping[str, Any],
+        lease_s: float = LEASE_S,
+        override: bool = False,
     ) -> tuple[RunContext, str]:
         """Open a run that this program executes; return its document and its fencing token (PROTOCOL C8)."""
-        body = {"stages": list(stages), "metadata": dict(metadata), "lease_s": lease_s}
+        body = {"stages": list(stages), "metadata": dict(metadata), "lease_s": lease_s, "override": override}
         return await self._http.open_run(f"api/pipelines/{_part(pipeline)}/runs", body)
 
     async def report(self, run_id: str, token: str, seq: int, facts: Sequence[ReportedFact]) -> RunContext:

@@ -50,7 +50,7 @@ class Door(Protocol):
     """Where a run is opened and reported: a server over HTTP, or a `Runstate` in this process."""
 
     async def open_run(
-        self, pipeline: str, *, stages: Sequence[str], metadata: Mapping[str, Any], lease_s: float
+        self, pipeline: str, *, stages: Sequence[str], metadata: Mapping[str, Any], lease_s: float, override: bool
     ) -> tuple[RunContext, str]:
         """Open a run; return its document and its fencing token."""
 

@@ -111,6 +111,7 @@ async def track(
     stages: Sequence[str],
     metadata: Mapping[str, Any] | None = None,
     lease_s: float = LEASE_S,
+    override: bool = False,
     progress_interval_s: float = PROGRESS_INTERVAL_S,
     patience_s: float = PATIENCE_S,
 ) -> AsyncGenerator[TrackedRun]:
@@ -122,12 +123,14 @@ async def track(
         stages: What the run will go through, in this order.
         metadata: A JSON object of the caller's.
         lease_s: Seconds of silence after which the server takes this program for dead.
+        override: Open it also while the pipeline is degraded or unstable and its run policy is `gated`.
         progress_interval_s: Seconds between two reports of progress.
         patience_s: Seconds that a stage's begin or end waits for a server that does not answer.
 
     Raises:
         Stopped: Somebody asked the run to stop.
-        AlreadyRunning, Problem: The pipeline has an active run, or the server refused something else.
+        AlreadyRunning, Blocked, Problem: The pipeline has an active run, its run policy lets none start, or the server
+            refused something else.
     """
     body = asyncio.current_task()
     assert body is not None, "a coroutine runs in a task"
@@ -139,7 +142,7 @@ async def track(
         if not asked and not has_left and asyncio.current_task() is not body:
             asked = body.cancel()
 
-    opened = await door.open_run(pipeline, stages=stages, metadata=metadata or {}, lease_s=lease_s)
+    opened = await door.open_run(pipeline, stages=stages, metadata=metadata or {}, lease_s=lease_s, override=override)
     reporting = Reporting(
         door, *opened, lease_s=lease_s, interval_s=progress_interval_s, patience_s=patience_s, on_end=cancel_body
     )

@@ -106,6 +106,7 @@ def track_sync(
     metadata: Mapping[str, Any] | None = None,
     token: str | None = None,
     lease_s: float = LEASE_S,
+    override: bool = False,
     progress_interval_s: float = PROGRESS_INTERVAL_S,
     patience_s: float = PATIENCE_S,
 ) -> Generator[SyncRun]:
@@ -128,7 +129,9 @@ def track_sync(
             )
 
         async def begin() -> Reporting:
-            opened = await door.open_run(pipeline, stages=stages, metadata=metadata or {}, lease_s=lease_s)
+            opened = await door.open_run(
+                pipeline, stages=stages, metadata=metadata or {}, lease_s=lease_s, override=override
+            )
             return Reporting(door, *opened, lease_s=lease_s, interval_s=progress_interval_s, patience_s=patience_s)
 
         reporting = _call(loop, begin())

@@ -21,19 +21,18 @@ from runstate.core.errors import (
     InvalidValue,
     NotFound,
     ReporterRefused,
-    StaleAttempt,
     StoreUnavailable,
-    TransitionRejected,
 )
-from runstate.core.events import Event, RunFailed, RunStopped
 from runstate.core.machine import is_over
 from runstate.core.model import RunContext, Trigger, is_external
 from runstate.core.reports import ReportedFact, Reporter, Told, fold
 from runstate.core.run import new_run
 from runstate.core.times import format_time, parse_time
 from runstate.pipeline.ids import run_id as make_run_id
+from runstate.pipeline.leases import LEASE_S, Leases
 from runstate.pipeline.options import MAX_NAME_LENGTH, NAME
 from runstate.pipeline.runlog import Line, RunLogs
+from runstate.pipeline.settings import Settings
 from runstate.ports import Clock
 from runstate.state.demands import NO_DEMANDS, Demands
 from runstate.state.manager import PipelineStateManager
@@ -41,7 +40,6 @@ from runstate.state.notes import reporter_note
 
 log = logging.getLogger("runstate.pipeline")
 
-LEASE_S = 30.0
 MAX_LEASE_S = 7 * 24 * 3600.0
 MAX_STAGES = 256
 KEEP_MS = 48 * 3600 * 1000  # of a run that is over: for a reporter who did not hear the last answer
@@ -54,14 +52,20 @@ class ExternalRuns:
         self,
         manager: PipelineStateManager,
         *,
+        settings: Settings,
         clock: Clock,
         logs: RunLogs,
         on_line: Callable[[Line], None] | None = None,
     ) -> None:
-        """Make the door; `async with external.running()` watches over the leases."""
-        self._manager, self._clock, self._logs, self._on_line = manager, clock, logs, on_line
-        self._watches: dict[str, asyncio.Task[None]] = {}
-        self._heard: dict[str, tuple[float, int]] = {}  #: By run: the loop's time, and wall time in ms.
+        """Make the door; `async with external.running()` watches over the leases.
+
+        Args:
+            settings: Whose gate asks the run policies of the pipelines that are served here.
+            on_line: Called with each log line, in the loop's thread.
+        """
+        self._manager, self._settings, self._clock, self._logs = manager, settings, clock, logs
+        self._on_line = on_line
+        self._leases = Leases(manager, clock)
         self._closing = False
 
     @asynccontextmanager
@@ -72,17 +76,14 @@ class ExternalRuns:
             take_over: Begin with the runs that are under way, each with a whole lease; else they are left alone.
         """
         self._closing = False
-        async with asyncio.TaskGroup() as group:
-            self._group = group
+        async with self._leases.running():
             for document in self._manager.head.active_runs() if take_over else ():
                 if is_external(document.run):
-                    self._watch(document.key.id, last_ms=_last_told_ms(document.run))
+                    self._leases.begin(document.key.id, last_ms=_last_told_ms(document.run))
             try:
                 yield
             finally:
                 self._closing = True
-                for watch in self._watches.values():
-                    watch.cancel()
 
     async def open(
         self,
@@ -91,6 +92,7 @@ class ExternalRuns:
         stages: Sequence[str],
         metadata: Mapping[str, Json] | None = None,
         lease_s: float = LEASE_S,
+        override: bool = False,
         by: str | None = None,
         demands: Demands = NO_DEMANDS,
     ) -> Document:
@@ -101,6 +103,7 @@ class ExternalRuns:
             stages: What the run will go through, in this order.
             metadata: A JSON object of the caller's.
             lease_s: Seconds of silence after which the run is over.
+            override: Open it also while the pipeline is degraded or unstable and its run policy is `gated`.
             by: Who asks.
             demands: What must hold for it, and what is kept with it.
 
@@ -108,6 +111,7 @@ class ExternalRuns:
             InvalidValue: An argument is not as described.
             Conflict: `demands` does not hold.
             AlreadyRunning: The pipeline has an active run (PROTOCOL C4).
+            Blocked: The run policy lets no run start; that this was refused is committed.
             StoreUnavailable: The journal refuses writes, or the server is about to end.
         """
         if self._closing:
@@ -128,10 +132,11 @@ class ExternalRuns:
             now_ms=now_ms,
         )
         reporter = Reporter(token=secrets.token_urlsafe(24), lease_s=lease_s, at_ms=now_ms)
-        notes = [reporter_note(old, None) for old in self._long_over(now_ms)]
-        ticket = self._manager.create_run(run, by=by, demands=demands, notes=(*notes, reporter_note(run_id, reporter)))
+        notes = (*(reporter_note(old, None) for old in self._long_over(now_ms)), reporter_note(run_id, reporter))
+        async with self._settings.gate(pipeline, override=override, by=by) as admit:
+            ticket = self._manager.create_run(run, by=by, demands=demands, notes=notes, change=admit)
         ticket.future.add_done_callback(
-            lambda done: None if done.cancelled() or done.exception() else self._watch(run_id)
+            lambda done: None if done.cancelled() or done.exception() else self._leases.begin(run_id)
         )
         await ticket
         assert ticket.commit is not None
@@ -160,7 +165,7 @@ class ExternalRuns:
             raise StoreUnavailable("the server is shutting down; send the same report again when it is back")
         reporter = await self._reporter(run_id, token)
         if self._manager.trouble is not None:
-            self._hear(run_id)  # that it cannot be written down is not the reporter's fault
+            self._leases.hear(run_id)  # that it cannot be written down is not the reporter's fault
             raise StoreUnavailable(f"the journal refuses writes: {self._manager.trouble}")
         answered = reporter.version_of(seq)
         if answered is not None:
@@ -174,7 +179,7 @@ class ExternalRuns:
         note = reporter_note(run_id, reporter.after(seq, version))
         ticket = self._manager.apply_all(run_id, folded.events, notes=(note,))
         assert ticket is not None, "a report is noted at least"
-        self._hear(run_id)
+        self._leases.hear(run_id)
         await ticket
         for told in folded.lines:
             await self._add(run_id, told)
@@ -234,70 +239,6 @@ class ExternalRuns:
             if reporter.at_ms < now_ms - KEEP_MS and run_id not in active
         ]
 
-    # Leases
-
-    def _hear(self, run_id: str) -> None:
-        self._heard[run_id] = (asyncio.get_running_loop().time(), self._clock.now_ms())
-
-    def _watch(self, run_id: str, *, last_ms: int | None = None) -> None:
-        if self._closing or run_id in self._watches:
-            return
-        self._hear(run_id)
-        if last_ms is not None:
-            self._heard[run_id] = (self._heard[run_id][0], last_ms)
-        self._watches[run_id] = watch = self._group.create_task(self._keep(run_id), name=f"lease of run {run_id}")
-        watch.add_done_callback(lambda _: self._watches.pop(run_id, None))
-        watch.add_done_callback(lambda _: self._heard.pop(run_id, None))
-
-    async def _keep(self, run_id: str) -> None:
-        """Wait until the run is over, or end it once nothing was heard of its reporter for a whole lease."""
-        now = asyncio.get_running_loop().time
-        lease_s = self._manager.reporters[run_id].lease_s if run_id in self._manager.reporters else LEASE_S
-        while not self._is_over(run_id):
-            try:
-                async with asyncio.timeout_at(self._heard[run_id][0] + lease_s):
-                    await self._manager.until(lambda: self._is_over(run_id))
-            except TimeoutError:
-                if self._manager.trouble is not None:
-                    # Nobody can be heard now; the silence counts from when the journal works again.
-                    await self._manager.until(lambda: self._manager.trouble is None)
-                    self._heard[run_id] = (now(), self._heard[run_id][1])
-                elif now() >= self._heard[run_id][0] + lease_s:
-                    await self._end(run_id, lease_s)
-
-    def _is_over(self, run_id: str) -> bool:
-        document = self._manager.head.run(run_id)
-        return document is None or is_over(document.run.state)
-
-    async def _end(self, run_id: str, lease_s: float) -> None:
-        try:
-            run = self._manager.pending_run(run_id)
-            if is_over(run.context.state):
-                await self._manager.until(lambda: self._is_over(run_id) or self._manager.trouble is not None)
-                return
-            ticket = self._manager.apply(run_id, _lost(run.context, lease_s, self._heard[run_id][1]))
-            if ticket is not None:
-                await ticket
-            log.warning("run %s: its lease has run out", run_id, extra={"event": "lease_lost", "run": run_id})
-        except StoreUnavailable:
-            self._heard[run_id] = (asyncio.get_running_loop().time(), self._heard[run_id][1])
-        except (NotFound, StaleAttempt, TransitionRejected):
-            return  # its reporter was faster
-
-
-def _lost(context: RunContext, lease_s: float, last_ms: int) -> Event:
-    if context.stop_requested is not None:
-        return RunStopped()
-    return RunFailed(
-        f"Lost: nothing was heard of its reporter for {lease_s:g} s; last heard {format_time(last_ms)}", "lost"
-    )
-
-
-def _last_told_ms(context: RunContext) -> int:
-    """Return when the reporter of a run was last heard, as far as its document tells."""
-    times = [record.heartbeat_at for record in context.stages.values() if record.heartbeat_at is not None]
-    return parse_time(max(times, default=context.started_at or format_time(0)))
-
 
 def _check_plan(pipeline: str, stages: Sequence[object]) -> None:
     names: list[tuple[str, object]] = [("pipeline", pipeline), *(("stage", stage) for stage in stages)]
@@ -309,3 +250,9 @@ def _check_plan(pipeline: str, stages: Sequence[object]) -> None:
             )
     if isinstance(stages, str) or not 0 < len(stages) <= MAX_STAGES or len(set(stages)) != len(stages):
         raise InvalidValue(f"stages is a list of 1 to {MAX_STAGES} different stage names, in the order they will run")
+
+
+def _last_told_ms(context: RunContext) -> int:
+    """Return when the reporter of a run was last heard, as far as its document tells."""
+    times = [record.heartbeat_at for record in context.stages.values() if record.heartbeat_at is not None]
+    return parse_time(max(times, default=context.started_at or format_time(0)))

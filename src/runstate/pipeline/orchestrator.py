@@ -16,7 +16,6 @@ from pathlib import Path
 from runstate.core.canonical import FrozenJson, Json
 from runstate.core.commit import Document
 from runstate.core.errors import (
-    Blocked,
     ExecutedElsewhere,
     InvalidValue,
     NotFound,
@@ -81,7 +80,7 @@ class Orchestrator:
         self._drives: dict[str, Drive] = {}
         self._closing = False
         self._scheduler = Scheduler(manager, self.pipelines, clock, make_run=self._make_run, launch=self._launch_with)
-        self.settings = Settings(manager, self.pipelines, clock, on_schedule=self._scheduler.wake)
+        self.settings = Settings(manager, self.pipelines, clock)
 
     @asynccontextmanager
     async def running(self, *, fail_unserved: bool = True, schedules: bool = True) -> AsyncIterator[None]:
@@ -164,12 +163,8 @@ class Orchestrator:
         run = self._make_run(
             name, Trigger(kind="manual", by=by), stages, FrozenJson({} if metadata is None else metadata, "metadata")
         )
-        try:
-            admit = self.settings.admit(name, override=override)
+        async with self.settings.gate(name, override=override, by=by) as admit:
             ticket = self.manager.create_run(run, by=by, demands=demands, change=admit)
-        except Blocked:
-            await self.settings.record_refusal(name, by=by)
-            raise
         assert ticket.commit is not None and run.context.run_id is not None
         run_id = run.context.run_id
         self._launch_with(ticket, run_id)
@@ -227,12 +222,8 @@ class Orchestrator:
             )
         if kept.run.pipeline not in self.pipelines:
             raise NotFound(f"pipeline {kept.run.pipeline} is not served here; it only stands in the store")
-        try:
-            admit = self.settings.admit(kept.run.pipeline, retry=True)
+        async with self.settings.gate(kept.run.pipeline, override=True, by=by) as admit:  # the wish to retry is one
             ticket = self.manager.retry_run(kept, by=by, demands=demands, change=admit)
-        except Blocked:
-            await self.settings.record_refusal(kept.run.pipeline, by=by)
-            raise
         self._launch_with(ticket, run_id)
         await ticket
         assert ticket.commit is not None
@@ -305,7 +296,6 @@ class Orchestrator:
     def _left(self, run_id: str) -> None:
         """Let a finished drive go; its run may have been retried before this."""
         drive = self._drives.pop(run_id)
-        self._scheduler.wake()
         document = self.manager.head.run(run_id)
         if drive.has_finished and document is not None and not is_over(document.run.state):
             self._launch(run_id)

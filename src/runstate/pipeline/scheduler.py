@@ -1,7 +1,8 @@
 """The scheduler: one task that starts runs when they are due. It does what `schedule.py` says, and no rule is its own.
 
-It sleeps until the next due time, but looks at the wall clock every few seconds: clocks are set, and machines sleep. What
-it has to remember stands in the pipelines' documents, so a restart goes on where the last server was.
+It sleeps until the next due time or the next commit that could matter to it, but looks at the wall clock every few
+seconds: clocks are set, and machines sleep. What it has to remember stands in the pipelines' documents, so a restart goes
+on where the last server was.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from runstate.core.commit import Commit
 from runstate.core.errors import NotFound, StoreUnavailable
 from runstate.core.health import refusal
 from runstate.core.machine import is_over
@@ -56,12 +58,22 @@ class Scheduler:
         self._make_run, self._launch = make_run, launch
         self._news = asyncio.Event()
 
-    def wake(self) -> None:
-        """Look at every schedule now: one was set, or a run is over."""
-        self._news.set()
+    def _hear(self, commit: Commit) -> None:
+        """Look at every schedule soon where one may have changed, or a run is over, whoever executed it."""
+        for change in commit.changes:
+            document = change.document
+            if document.key.kind == "pipeline" or is_over(document.run.state):
+                self._news.set()
 
     async def run(self) -> None:
         """Start what is due, for ever."""
+        self._manager.listeners.append(self._hear)
+        try:
+            await self._run()
+        finally:
+            self._manager.listeners.remove(self._hear)
+
+    async def _run(self) -> None:
         was_away = True
         while True:
             self._news.clear()

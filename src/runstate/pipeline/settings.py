@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from runstate.core.commit import Document
 from runstate.core.errors import Blocked, DefinitionError, InvalidValue, NotFound
-from runstate.core.health import Memory, refusal, remember
+from runstate.core.health import Memory, Policy, refusal, remember
 from runstate.core.model import Schedule
 from runstate.core.pipeline import Change, Owner, acknowledged, start_refused, with_memory, with_schedule
 from runstate.pipeline.definition import Pipeline
@@ -32,16 +33,8 @@ class Settings:
         manager: PipelineStateManager,
         pipelines: Mapping[str, Pipeline],
         clock: Clock,
-        *,
-        on_schedule: Callable[[], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            on_schedule: Called when a schedule was set.
-        """
         self._manager, self._pipelines, self._clock = manager, pipelines, clock
-        self._on_schedule = on_schedule
 
     async def definitions(self, *, schedules: bool) -> dict[str, Change]:
         """Return what becomes of each pipeline now that it is served.
@@ -76,23 +69,28 @@ class Settings:
             memory = remember(memory, document.run)
         return memory
 
-    def admit(self, name: str, *, override: bool = False, retry: bool = False) -> Change:
-        """Return the change of a pipeline that a person's start makes, which refuses it where the run policy does.
+    @asynccontextmanager
+    async def gate(self, name: str, *, override: bool, by: str | None) -> AsyncIterator[Change]:
+        """Give the change of a pipeline that a person's start makes: it refuses the start where the run policy does.
+
+        That it was refused is committed before the block is left.
 
         Args:
+            name: Of the pipeline; the run policy of one that is not served here is `always`.
             override: The person knows that the pipeline is degraded or unstable.
-            retry: A run goes on, which is such a wish in itself.
-        """
-        return partial(_admitted, policy=self._pipelines[name].run_policy, override=override or retry)
-
-    async def record_refusal(self, name: str, *, by: str | None) -> None:
-        """Commit that a start was refused.
+            by: Who asks.
 
         Raises:
+            Blocked: The run policy lets no run start.
             StoreUnavailable: The journal refuses writes now.
         """
-        change = partial(start_refused, by=by, now_ms=self._clock.now_ms())
-        await self._manager.change_pipeline(name, change, event="start_refused", by=by)
+        policy: Policy = self._pipelines[name].run_policy if name in self._pipelines else "always"
+        try:
+            yield partial(_admitted, policy=policy, override=override)
+        except Blocked:
+            change = partial(start_refused, by=by, now_ms=self._clock.now_ms())
+            await self._manager.change_pipeline(name, change, event="start_refused", by=by)
+            raise
 
     async def set_schedule(
         self, pipeline: str, members: Mapping[str, Any], *, by: str | None = None, demands: Demands = NO_DEMANDS
@@ -120,9 +118,7 @@ class Settings:
             return with_schedule(owner, merge(owner.document.schedule, dict(members), now_ms=now_ms))
 
         ticket = self._manager.change_pipeline(pipeline, change, event="schedule_set", by=by, demands=demands)
-        document = await _document(ticket)
-        self._on_schedule()
-        return document
+        return await _document(ticket)
 
     async def acknowledge(
         self, pipeline: str, reason: str, *, by: str | None = None, demands: Demands = NO_DEMANDS
@@ -156,7 +152,7 @@ def _defined(owner: Owner, *, memory: Memory | None, take: bool, defined: Schedu
     return with_schedule(with_memory(owner, replace(owner.memory, defined=defined)), shown)
 
 
-def _admitted(owner: Owner, *, policy: Any, override: bool) -> Owner:
+def _admitted(owner: Owner, *, policy: Policy, override: bool) -> Owner:
     why = refusal(owner.document.health, policy, scheduled=False, override=override)
     if why is not None:
         raise Blocked(owner.document.pipeline, why)

@@ -107,14 +107,22 @@ class Runstate:
         stages: Sequence[str],
         metadata: Mapping[str, Any] | None = None,
         lease_s: float = LEASE_S,
+        override: bool = False,
         progress_interval_s: float = PROGRESS_INTERVAL_S,
     ) -> AbstractAsyncContextManager[TrackedRun]:
         """Execute a run in this process, as long as the block lasts: inside a web request, for example.
 
         Raises on leaving what the work raised, and `runstate.client.Stopped` where somebody asked the run to stop.
         """
-        options = {"lease_s": lease_s, "progress_interval_s": progress_interval_s}
-        return track(self.door, pipeline, stages=stages, metadata=metadata, **options)
+        return track(
+            self.door,
+            pipeline,
+            stages=stages,
+            metadata=metadata,
+            lease_s=lease_s,
+            override=override,
+            progress_interval_s=progress_interval_s,
+        )
 
     @property
     def door(self) -> InProcess:

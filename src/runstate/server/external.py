@@ -12,7 +12,8 @@ from runstate.core.commit import Document
 from runstate.core.errors import ReporterRefused
 from runstate.core.model import RunContext, decode_run
 from runstate.core.reports import ReportedFact, read_facts
-from runstate.pipeline.external import LEASE_S, ExternalRuns
+from runstate.pipeline.external import ExternalRuns
+from runstate.pipeline.leases import LEASE_S
 from runstate.pipeline.orchestrator import user_name
 from runstate.server.commands import Commands, accepted, body_with, taken_as, who
 from runstate.server.problems import Problem
@@ -30,11 +31,11 @@ class InProcess:
         self._external = external
 
     async def open_run(
-        self, pipeline: str, *, stages: Sequence[str], metadata: Mapping[str, Json], lease_s: float
+        self, pipeline: str, *, stages: Sequence[str], metadata: Mapping[str, Json], lease_s: float, override: bool
     ) -> tuple[RunContext, str]:
         """Open a run; return its document and its fencing token."""
         document = await self._external.open(
-            pipeline, stages=stages, metadata=metadata, lease_s=lease_s, by=user_name()
+            pipeline, stages=stages, metadata=metadata, lease_s=lease_s, override=override, by=user_name()
         )
         token = self._external.token(document.key.id)
         assert token is not None, "it was made with the run"
@@ -54,7 +55,7 @@ class External:
     async def open(self, request: Request) -> Response:
         """`POST /api/pipelines/{name}/runs`: 201 with the document, and the fencing token in `Runstate-Token`."""
         name = request.path_params["name"]
-        body = await body_with(request, {"stages": list, "metadata": dict, "lease_s": (int, float)})
+        body = await body_with(request, {"stages": list, "metadata": dict, "lease_s": (int, float), "override": bool})
         if "stages" not in body:
             raise Problem(
                 "invalid", 'member stages is missing; it lists what the run will go through, such as ["load"]'
@@ -66,6 +67,7 @@ class External:
                 stages=body["stages"],
                 metadata=body.get("metadata"),
                 lease_s=body.get("lease_s", LEASE_S),
+                override=body.get("override", False),
                 by=who(request),
                 demands=demands,
             )

@@ -139,7 +139,12 @@ OPERATIONS: Mapping[str, Operation] = {
         _document("Run", 201),
         "runs executed elsewhere",
         _COMMAND,
-        {"stages": many(text()), "metadata": {"type": "object"}, "lease_s": {"type": "number"}},
+        {
+            "stages": many(text()),
+            "metadata": {"type": "object"},
+            "lease_s": {"type": "number"},
+            "override": {"type": "boolean"},
+        },
         ("stages",),
         _STARTS,
     ),
