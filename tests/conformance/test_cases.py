@@ -13,7 +13,6 @@ from tests.conformance.runners import RUNNERS
 
 ROOT = Path(__file__).parents[2] / "conformance"
 FILES = sorted(path for path in ROOT.rglob("*.json") if path.parent != ROOT)
-LANGUAGES: dict[str, list[str]] = msgspec.json.decode((ROOT / "runners.json").read_bytes())
 
 
 class Case(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,7 +29,7 @@ def _cases() -> list[Any]:
     return [
         pytest.param(path.parent.name, case, id=f"{path.parent.name}-{path.stem}-{case.id}")
         for path in FILES
-        if "python" in LANGUAGES.get(path.parent.name, [])
+        if path.parent.name in RUNNERS  # the others fail the test below
         for case in msgspec.json.decode(path.read_bytes(), type=list[Case])
     ]
 
@@ -40,13 +39,9 @@ def test_python_obeys(folder: str, case: Case) -> None:
     assert RUNNERS[folder](case.input) == case.expect
 
 
-def test_every_case_file_is_run_by_somebody() -> None:
-    """A folder that no language runs, or a runner without a folder, is a promise that nobody keeps."""
-    folders = {path.relative_to(ROOT).parts[0] for path in FILES}
-
-    assert folders == set(LANGUAGES)
-    assert all(LANGUAGES.values())
-    assert {folder for folder, languages in LANGUAGES.items() if "python" in languages} == set(RUNNERS)
+def test_every_folder_is_run() -> None:
+    """A folder without a runner, or a runner without a folder, is a promise that nobody keeps; TypeScript has this test, too."""
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(RUNNERS)
 
 
 def test_ids_are_unique_and_rules_exist() -> None:

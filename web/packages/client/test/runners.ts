@@ -16,7 +16,7 @@ import { feed, newSseDecoder } from '../src/sse.ts'
 // What a fixture holds is checked by the schema and by the comparison with `expect`, so its type is loose here.
 // biome-ignore lint/suspicious/noExplicitAny: see above
 type Given = any
-type Run = (given: Given) => unknown
+type Run = (given: Given, expected: Given) => unknown
 
 function runBackoff(given: Given) {
   return { delay_ms: delayMs(given.failures, given.random) }
@@ -157,12 +157,19 @@ function runRetry(given: Given) {
   return { wait_ms: retryInMs(retries, { status, retryAfterMs, random }) }
 }
 
-function runSse(given: Given) {
-  if (given.event !== undefined) return null // clients only read
+function runSse(given: Given, expected: Given) {
+  if (given.event !== undefined) return readBack(given.event, expected)
   const stream = new TextEncoder().encode(given.stream)
   const [first, ...others] = [stream.length, 1, 2, 3, 4, 5, 6, 7].map((size) => JSON.stringify(read(stream, size)))
   for (const other of others) if (other !== first) throw new Error(`${first} is not ${other}: it depends on the cut`)
   return read(stream, stream.length)
+}
+
+/** A client writes no events: what a server is to write must be read as the event that it began with. */
+function readBack({ data, id, retry_ms }: Given, { stream }: Given) {
+  const found = read(new TextEncoder().encode(stream), stream.length)
+  const wanted = { events: [{ data, id }], last_id: id, retry_ms }
+  return JSON.stringify(found) === JSON.stringify(wanted) ? { stream } : found
 }
 
 function read(stream: Uint8Array, size: number) {
