@@ -23,7 +23,6 @@ import {
 } from './http.ts'
 import { type Action, type Link, type LinkEvent, newLink, step, type Transport, wakeAt } from './link.ts'
 import { formatPosition, isBefore, parsePosition } from './position.ts'
-import { ProblemError } from './problem.ts'
 import {
   followLog,
   type HistoryPage,
@@ -69,8 +68,12 @@ export interface Client {
   getView(): View
   /** Call `listener` after each change; returns how to stop that. */
   subscribe(listener: () => void): () => void
-  /** Like every command it is sent again when no answer comes or the server is away for a moment, and is done once. */
-  start(pipeline: string, body?: StartBody, options?: CommandOptions): Promise<Receipt>
+  /**
+   * Start a run, without a name of the first pipeline. Like every command it is sent again when no answer comes or the
+   * server is away for a moment, is done once, and resolves when the view shows it; a view that is stale says so, and
+   * nobody waits for it.
+   */
+  start(pipeline?: string | null, body?: StartBody, options?: CommandOptions): Promise<Receipt>
   stop(runId: string, body?: StopBody, options?: CommandOptions): Promise<Receipt>
   /** Go on with a run that failed or was stopped, from the stage that did not finish. */
   retry(runId: string, options?: CommandOptions): Promise<Receipt>
@@ -78,11 +81,11 @@ export interface Client {
   schedule(pipeline: string, body: ScheduleBody, options?: CommandOptions): Promise<Receipt<PipelineDocument>>
   /** Say that somebody has seen to what blocks the pipeline. */
   acknowledge(pipeline: string, body: AcknowledgeBody, options?: CommandOptions): Promise<Receipt<PipelineDocument>>
-  /** Resolves once the view shows what the command did; rejects when the client is closed before. */
-  settled(receipt: Receipt): Promise<void>
   /** Trade a token for a session of this browser, and connect at once. */
   login(token: string): Promise<void>
   listRuns(query?: RunsQuery): Promise<RunList>
+  /** The current run of a pipeline, without a name of the first; its status document (version 0) if it never ran. */
+  getStatus(pipeline?: string | null): Promise<Entry<RunDocument>>
   /** One run, as it is or as it was at `version`; for runs that the view does not show. */
   getRun(runId: string, version?: number): Promise<Entry<RunDocument>>
   getHistory(runId: string, query?: PageQuery): Promise<HistoryPage>
@@ -100,8 +103,6 @@ export interface Client {
   close(): void
 }
 
-const CLOSED = { status: 0, code: 'unreachable', detail: 'the client was closed before its view showed that' }
-
 /** Connect to a server, for as long as it takes. */
 export function connect(options: ConnectOptions = {}): Client {
   const { topics = ['*'], delta = true, clock = systemClock(), random = Math.random, token } = options
@@ -114,7 +115,7 @@ export function connect(options: ConnectOptions = {}): Client {
   const Socket = options.WebSocket ?? (globalThis.WebSocket as unknown as SocketClass | undefined)
   const wire = { fetch, clock, random }
   const listeners = new Set<() => void>()
-  const settling = new Set<() => void>()
+  const waiting = new Set<() => void>()
   let link = newLink(transportsOf(options.transport ?? 'auto', Socket !== undefined), { topics, delta })
   let view = viewOf(link, null)
   let least: string | null = null
@@ -128,7 +129,7 @@ export function connect(options: ConnectOptions = {}): Client {
     arm()
     const before = view
     view = viewOf(link, before)
-    for (const look of [...settling]) look()
+    for (const look of [...waiting]) look()
     if (view === before) return
     for (const listener of [...listeners]) tell(listener)
   }
@@ -174,20 +175,28 @@ export function connect(options: ConnectOptions = {}): Client {
   ): Promise<Receipt<Document>> {
     const receipt = await command<Document>(wire, at(...path), body, more)
     least = later(least, receipt.position)
+    await shown(receipt.position)
     return receipt
   }
 
-  function settled({ position }: Receipt): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const look = (): boolean => {
-        if (reached(view, position)) resolve()
-        else if (link.phase === 'stopped') reject(new ProblemError(CLOSED))
-        else return false
-        settling.delete(look)
-        return true
+  /** Resolves once the view shows `position`, or is not current and says so. */
+  function shown(position: string): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (isCurrent(link) && !reached(view, position)) return
+        waiting.delete(look)
+        resolve()
       }
-      if (!look()) settling.add(look)
+      waiting.add(look)
+      look()
     })
+  }
+
+  /** A read of what changes is not older than the last command (H4). */
+  const now = (...path: readonly string[]): URL => {
+    const url = at(...path)
+    if (least !== null) url.searchParams.set('min', least)
+    return url
   }
 
   function arm(): void {
@@ -203,21 +212,21 @@ export function connect(options: ConnectOptions = {}): Client {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
-    start: (pipeline, body = {}, options) => order(['pipelines', pipeline, 'start'], body, options),
+    start: (pipeline = null, body = {}, options) => order([...pathOf(pipeline), 'start'], body, options),
     stop: (runId, body = {}, options) => order(['runs', runId, 'stop'], body, options),
     retry: (runId, options) => order(['runs', runId, 'retry'], {}, options),
     schedule: (pipeline, body, options) =>
       order(['pipelines', pipeline, 'schedule'], body, { ...options, method: 'PUT' }),
     acknowledge: (pipeline, body, options) => order(['pipelines', pipeline, 'acknowledge'], body, options),
-    settled,
     login: async (secret) => {
       await beginSession(fetch, at('session'), secret)
       handle({ kind: 'retry' })
     },
-    listRuns: (query = {}) => listRuns(fetch, at('runs'), least === null ? query : { ...query, min: least }),
+    listRuns: (query = {}) => listRuns(fetch, now('runs'), query),
+    getStatus: (pipeline = null) => readRun(fetch, now(...pathOf(pipeline), 'status')),
     getRun: (id, version) =>
-      readRun(fetch, version === undefined ? at('runs', id) : at('runs', id, 'versions', String(version))),
-    getHistory: (id, query = {}) => readHistory(fetch, at('runs', id, 'history'), query),
+      readRun(fetch, version === undefined ? now('runs', id) : at('runs', id, 'versions', String(version))),
+    getHistory: (id, query = {}) => readHistory(fetch, now('runs', id, 'history'), query),
     getLog: (id, query = {}) => readLog(fetch, at('runs', id, 'logs'), query),
     followLog: (id, follow) => followLog(fetch, at('runs', id, 'logs'), follow),
     close: () => handle({ kind: 'stop' }),
@@ -231,6 +240,15 @@ function rootOf(url: string | undefined): URL {
   const root = new URL(url ?? new URL('.', document.baseURI))
   if (!root.pathname.endsWith('/')) root.pathname += '/'
   return root
+}
+
+/** Without a name the first pipeline, as in PROTOCOL H1 and §5. */
+function pathOf(pipeline: string | null): readonly string[] {
+  return pipeline === null ? ['pipeline'] : ['pipelines', pipeline]
+}
+
+function isCurrent({ state, replica }: Link): boolean {
+  return state !== 'connecting' && state !== 'stale' && replica.position !== null
 }
 
 /** F13: the best first. */

@@ -2,7 +2,7 @@
  * Commands and reads over HTTP (PROTOCOL §3, §5).
  *
  * Law: an answer goes to its caller and nowhere else (F11): only the stream writes the store. Whoever sent a command
- * waits until the view has reached the receipt's position. A command has a key of its own, so that sending it again
+ * waits until the view has reached the receipt's position (`client.ts`). A command has a key of its own, so that sending it again
  * cannot do it twice (C3).
  */
 import { bytesToHex } from '@noble/hashes/utils.js'
@@ -119,7 +119,7 @@ export async function beginSession(fetch: Fetch, url: URL, token: string): Promi
 }
 
 /** Return one page of runs; rejects with ProblemError. */
-export async function listRuns(fetch: Fetch, url: URL, query: RunsQuery & { readonly min?: string }): Promise<RunList> {
+export async function listRuns(fetch: Fetch, url: URL, query: RunsQuery): Promise<RunList> {
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined) url.searchParams.set(name, String(value))
   }

@@ -26,7 +26,7 @@ export type {
   StopBody,
 } from './http.ts'
 export type { LinkState, Transport } from './link.ts'
-export { isTerminal, type Phase, phaseOf, stageOf, statusOf } from './machine.ts'
+export { isOver, type Phase, phaseOf, stageOf, statusOf } from './machine.ts'
 export { type Problem, ProblemError } from './problem.ts'
 export type { Commit, HistoryPage, LogLine, LogPage, LogQuery, PageQuery, PatchOperation } from './reads.ts'
 export type { Entry } from './replica.ts'

@@ -48,9 +48,9 @@ export function statusOf(state: string): Status {
   return STATUS[phaseOf(state)]
 }
 
-/** Return whether a run in this state is over. */
-export function isTerminal(state: string): boolean {
-  return ['success', 'failed', 'stopped'].includes(phaseOf(state))
+/** Return whether nothing happens any more to a run in this state: it ended, or was cancelled before it began (`idle`). */
+export function isOver(state: string): boolean {
+  return statusOf(state) !== 'running'
 }
 
 /**

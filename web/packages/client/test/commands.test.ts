@@ -4,21 +4,56 @@ import { ProblemError, reached } from '../src/index.ts'
 import { live, settle, world } from './connected.ts'
 import { at, run, transition } from './frames.ts'
 
-test('F11: an answer to a command never writes the store; its receipt says what to wait for', async () => {
+test('F11: an answer never writes the store; a command is done when the view shows it', async () => {
   const { client, socket, asked } = live()
   const before = client.getView()
-  const receipt = client.start('market day', { metadata: { day: 1 }, stages: ['a'] })
+  const done = vi.fn()
+  const ordered = client.start('market day', { metadata: { day: 1 }, stages: ['a'] })
+  void ordered.then(done)
   const headers = { etag: `"${at(12)}"`, 'runstate-position': at(13) }
   asked[0]?.answer(Response.json(run(1, 'starting', { run_id: 'r2' }), { status: 202, headers }))
+  await settle()
 
-  const { position, document } = await receipt
-  expect([position, document.run_id]).toEqual([at(12), 'r2'])
   expect(asked[0]?.url).toBe('http://server.test/base/api/pipelines/market%20day/start')
   expect(asked[0]?.init).toMatchObject({ method: 'POST', body: '{"metadata":{"day":1},"stages":["a"]}' })
   expect(client.getView()).toBe(before)
-  expect(reached(client.getView(), position)).toBe(false)
-  socket.say(transition(10, 12))
+  socket.say(transition(10, 11))
+  await settle()
+  expect(done).not.toHaveBeenCalled()
+
+  socket.say(transition(11, 12))
+  const { position, document } = await ordered
+  expect([position, document.run_id]).toEqual([at(12), 'r2'])
   expect(reached(client.getView(), position)).toBe(true)
+})
+
+test.each([
+  ['went stale', ({ clock }: ReturnType<typeof live>) => clock.advance(15_000)],
+  ['was closed', ({ client }: ReturnType<typeof live>) => client.close()],
+] as const)('nobody waits for a view that %s: the command was taken', async (_, play) => {
+  const played = live()
+  const ordered = played.client.stop('r1')
+  played.asked[0]?.answer(Response.json(run(2, 'starting'), { status: 202, headers: { etag: `"${at(12)}"` } }))
+  await settle()
+  play(played)
+
+  expect((await ordered).position).toBe(at(12))
+})
+
+test('without a name it is the first pipeline', async () => {
+  const { client, asked } = live()
+  void client.start()
+  void client.start(null, { metadata: { day: 1 } })
+  void client.getStatus()
+  void client.getStatus('market day')
+  await settle()
+
+  expect(asked.map(({ url }) => url.split('/api/')[1])).toEqual([
+    'pipeline/start',
+    'pipeline/start',
+    'pipeline/status',
+    'pipelines/market%20day/status',
+  ])
 })
 
 test('a refusal is a ProblemError with its code and document', async () => {
@@ -90,34 +125,27 @@ test('C3: a command that nobody answered, or that met a 503, is sent again under
   expect(asked[0]?.url).toBe('http://server.test/base/api/runs/r1/retry')
 })
 
-test('settled: a command is done once the view shows it; lists after it are not older', async () => {
+test('H4: what is read after a command is not older than it', async () => {
   const { client, socket, asked } = live()
   const ordered = client.start('market')
   asked[0]?.answer(
     Response.json(run(1, 'starting', { run_id: 'r2' }), { status: 202, headers: { etag: `"${at(12)}"` } }),
   )
-  const receipt = await ordered
-  const told = vi.fn()
-  const settled = client.settled(receipt).then(told)
+  socket.say(transition(10, 12))
+  await ordered
   void client.listRuns()
-  expect(asked[1]?.url).toBe(`http://server.test/base/api/runs?min=${at(12)}`)
+  void client.getStatus()
+  void client.getRun('r2')
+  void client.getRun('r2', 1)
+  void client.getHistory('r2', { after: 0 })
 
-  socket.say(transition(10, 11))
-  await settle()
-  expect(told).not.toHaveBeenCalled()
-  socket.say(transition(11, 12))
-  await settled
-  await client.settled(receipt)
-})
-
-test('settled: a client that is closed shows nothing more', async () => {
-  const { client, clock } = live()
-  const receipt = { position: at(12), document: {} as never }
-  clock.advance(15_000)
-  const refused = client.settled(receipt)
-  client.close()
-
-  await expect(refused).rejects.toMatchObject({ problem: { code: 'unreachable' } })
+  expect(asked.slice(1).map(({ url }) => url.split('/api/')[1])).toEqual([
+    `runs?min=${at(12)}`,
+    `pipeline/status?min=${at(12)}`,
+    `runs/r2?min=${at(12)}`,
+    'runs/r2/versions/1',
+    `runs/r2/history?min=${at(12)}&after=0`,
+  ])
 })
 
 test('a token goes with every request; a WebSocket class that takes headers is given it', async () => {

@@ -1,6 +1,6 @@
 /** The logs that somebody looks at, one per run; the few latest are kept. */
 import type { Client } from '@runstate/client'
-import { isTerminal } from '@runstate/client'
+import { isOver } from '@runstate/client'
 import { createLog, type Log } from './log.ts'
 import type { Readable } from './observable.ts'
 
@@ -12,11 +12,11 @@ export function createLogs(client: Client): LogsStore {
   const logs = new Map<string, Readable<Log>>()
   return (id) => {
     // A run that the view does not show is over: the view shows each pipeline's current one.
-    const isOver = () => {
+    const hasEnded = () => {
       const run = client.getView().runs[id]?.document
-      return run === undefined || isTerminal(run.state)
+      return run === undefined || isOver(run.state)
     }
-    const log = logs.get(id) ?? createLog(client, id, isOver)
+    const log = logs.get(id) ?? createLog(client, id, hasEnded)
     logs.delete(id)
     logs.set(id, log)
     const oldest = logs.keys().next().value
