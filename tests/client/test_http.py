@@ -237,3 +237,27 @@ def test_an_address_that_is_none(url):
 
     with pytest.raises(InvalidValue, match="is not the address of a server"):
         asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        (lambda c: c.start(metadata=[1]), r"^metadata is a mapping of names to JSON values, not \[1\]$"),
+        (lambda c: c.start(metadata="day=1"), "^metadata is a mapping of names to JSON values, not 'day=1'$"),
+        (lambda c: c.start(metadata={"day": {1}}), "metadata.day"),
+        (lambda c: c.start(stages="load"), "^stages is a list of stage names, not 'load'$"),
+        (lambda c: c.start(stages=3), "^stages is a list of stage names, not 3$"),
+        (lambda c: c.open_run("p", stages=["a"], metadata=[1]), r"^metadata is a mapping .* not \[1\]$"),
+        (lambda c: c.open_run("p", stages="load", metadata={}), "^stages is a list of stage names, not 'load'$"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_in_one_sentence(wanted, sentence):
+    """Nothing goes out: the mistake is the program's own, and the sentence names it."""
+    asked = []
+
+    async def tried(client):
+        with pytest.raises(InvalidValue, match=sentence):
+            await wanted(client)
+
+    _, asked = ask(lambda world: None, tried)
+    assert asked == []

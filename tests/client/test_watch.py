@@ -211,3 +211,49 @@ async def test_leaving_the_client_ends_its_watches():
                 raise LookupError("mine")
         await socket.wait_closed()
         await views.aclose()
+
+
+@scenario
+async def test_a_watch_in_another_task_ends_with_its_client():
+    """Whoever iterates elsewhere leaves the loop, and does not hang on a client that is closed."""
+    async with sockets() as world:
+        async with connect(world.url, clock=ManualClock()) as client:
+            first = asyncio.Event()
+
+            async def look():
+                async for _ in client.watch():
+                    first.set()
+                return "left"
+
+            looking = asyncio.ensure_future(look())
+            socket = await world.opened.get()
+            await send(socket, hello(10), snapshot(10, change(run(1, "starting"), 10)))
+            await first.wait()
+        assert await looking == "left"
+
+
+@pytest.mark.rule("F11")
+@scenario
+async def test_a_late_answer_writes_no_view():
+    """PROTOCOL F11: what a GET and a command are answered goes to their callers; views move by the stream alone."""
+    frames = asyncio.Queue()
+    async with answering() as world, connect(world.url, transports=("sse",), clock=ManualClock()) as client:
+        world.stream("GET /api/stream", frames)
+        world.say("GET /api/runs/r1", 200, encode(run(7, "success", status="idle")), etag=f'"{at(70)}"')
+        world.say("POST /api/runs/r1/stop", 202, encode(run(3, "running_a")), etag=f'"{at(12)}"')
+        async with aclosing(client.watch("run:r1")) as views:
+            frames.put_nowait(events(hello(10), snapshot(10, change(run(1, "starting"), 10))))
+            assert (await seen(views, lambda view: view.run)).run.version == 1
+
+            assert (await client.get_run("r1")).version == 7
+            stopping = asyncio.ensure_future(client.stop("r1"))
+            frames.put_nowait(events(transition(10, 11, change(run(2, "running_a"), 11))))
+            assert (await anext(views)).run.version == 2, "neither version 7 nor version 3 was shown before"
+            while "min=" not in world.asked[-1][0]:
+                await client.get_run("r1")
+            assert not stopping.done(), "it was answered, and is done when its own view shows it"
+
+            frames.put_nowait(events(transition(11, 12, change(run(3, "running_a"), 12))))
+            assert (await stopping).document.version == 3
+            assert (await anext(views)).run.version == 3
+            frames.put_nowait(None)

@@ -147,6 +147,7 @@ def test_what_is_wrong_is_marked_and_converges(history, data):
     assert not replica.doubtful
 
 
+@pytest.mark.rule("F11")
 def test_a_document_that_is_given_out_is_the_readers_own():
     """PROTOCOL F11: what a reader does with a document does not reach the store."""
     position = Position(EPOCHS[0], 10)

@@ -1,14 +1,10 @@
-"""`runstate.client.connect`: what a program may ask a server, and how it watches one.
-
-Longer than others: all that a program may ask stands in one place.
-"""
+"""`runstate.client.connect`: what a program may ask a server; how it watches one stands in `client/watches.py`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from random import random as system_random
 from typing import Any
 from urllib.parse import quote
@@ -17,25 +13,18 @@ import httpx
 import msgspec
 
 from runstate.client.clock import Clock, MonotonicClock
-from runstate.client.errors import Problem
-from runstate.client.follow import follow, query
 from runstate.client.http import TIMEOUT_S, Http, PipelineReceipt, Receipt, RunList
 from runstate.client.reporting import LEASE_S, PATIENCE_S, PROGRESS_INTERVAL_S
 from runstate.client.track import TrackedRun, track
-from runstate.client.transports import LOOPBACK, End, Hear, run_event_stream, run_long_poll, run_websocket
-from runstate.client.view import View, view_of
+from runstate.client.transports import LOOPBACK
+from runstate.client.view import View
 from runstate.client.watches import Watches
 from runstate.core.canonical import Json
 from runstate.core.errors import InvalidValue
-from runstate.core.link import Connect, Link, Transport
+from runstate.core.link import Transport
 from runstate.core.model import PipelineDocument, RunContext
-from runstate.core.replica import Replica
 from runstate.core.reports import ReportedFact
 
-#: Refusals that another try cannot change: the request itself is wrong.
-FINAL = frozenset({400, 404})
-#: Likewise where nothing was shown yet; a token that expires later may be renewed, so that view is stale and says why.
-FINAL_AT_FIRST = FINAL | {401, 403}
 TRANSPORTS: tuple[Transport, ...] = ("websocket", "sse", "long-poll")
 
 
@@ -72,12 +61,12 @@ async def connect(
         asyncio.TaskGroup() as followers,
     ):
         clock = clock or MonotonicClock()
-        client = Client(http, followers, transports=transports, delta=delta, clock=clock, random=random)
+        watches = Watches(http, followers, transports=transports, delta=delta, clock=clock, random=random)
         try:
-            yield client
+            yield Client(Http(http, clock=clock, random=random), watches)
         except BaseException as exc:  # noqa: BLE001 - goes on below, outside the group that would wrap it
             failure = exc
-        client.stop_watching()
+        watches.end()
     if failure is not None:
         raise failure
 
@@ -85,20 +74,8 @@ async def connect(
 class Client:
     """A program's side of one server. Every request raises ServerUnreachable or Problem where it fails."""
 
-    def __init__(
-        self,
-        http: httpx.AsyncClient,
-        followers: asyncio.TaskGroup,
-        *,
-        transports: tuple[Transport, ...],
-        delta: bool,
-        clock: Clock,
-        random: Callable[[], float],
-    ) -> None:
-        self._client, self._http = http, Http(http, clock=clock, random=random)
-        self._watches, self._delta = Watches(), delta
-        self._followers, self._following = followers, set[asyncio.Task[None]]()
-        self._transports, self._clock, self._random = transports, clock, random
+    def __init__(self, http: Http, watches: Watches) -> None:
+        self._http, self._watches = http, watches
 
     async def get_status(self, pipeline: str | None = None) -> RunContext:
         """Return the current run of a pipeline (None: of the first), or its status document if it never ran."""
@@ -197,10 +174,13 @@ class Client:
         Args:
             override: Start also while the pipeline is degraded or unstable and its run policy is `gated`.
             if_match: Only if this is still the position of what would be replaced: the status document (C2).
+
+        Raises:
+            InvalidValue: `metadata` is not a JSON object, or `stages` are not names; nothing was sent.
         """
-        body: dict[str, Json] = {} if metadata is None else {"metadata": dict(metadata)}
+        body: dict[str, Json] = {} if metadata is None else {"metadata": _members(metadata)}
         if stages is not None:
-            body["stages"] = list(stages)
+            body["stages"] = _names(stages)
         if override:
             body["override"] = True
         path = "api/pipeline/start" if pipeline is None else f"api/pipelines/{_part(pipeline)}/start"
@@ -248,7 +228,7 @@ class Client:
         override: bool = False,
     ) -> tuple[RunContext, str]:
         """Open a run that this program executes; return its document and its fencing token (PROTOCOL C8)."""
-        body = {"stages": list(stages), "metadata": dict(metadata), "lease_s": lease_s, "override": override}
+        body = {"stages": _names(stages), "metadata": _members(metadata), "lease_s": lease_s, "override": override}
         return await self._http.open_run(f"api/pipelines/{_part(pipeline)}/runs", body)
 
     async def report(self, run_id: str, token: str, seq: int, facts: Sequence[ReportedFact]) -> RunContext:
@@ -298,48 +278,9 @@ class Client:
         Raises:
             Problem: The server refuses this subscription, or the token it begins with.
         """
-        latest: asyncio.Queue[Link] = asyncio.Queue(1)
-
-        def show(link: Link) -> None:
-            self._watches.put(latest, link)
-            if link.confirmed_at is None and link.failures == 0:
-                return
-            if latest.full():
-                latest.get_nowait()
-            latest.put_nowait(link)
-
-        topics = topics or ("*",)
-        link = Link(transports=self._transports, replica=Replica(topics=topics), delta=self._delta)
-        loop = follow(link, partial(self._open, topics), show, clock=self._clock, random=self._random)
-        following = self._followers.create_task(loop)
-        self._following.add(following)
-        try:
-            while True:
-                link = await latest.get()
-                final = FINAL_AT_FIRST if link.confirmed_at is None else FINAL
-                if link.trouble is not None and link.trouble.status in final:
-                    raise Problem(link.trouble.code, link.trouble.status, link.trouble.detail)
-                yield view_of(link, self._clock.now_ms())
-        finally:
-            following.cancel()
-            self._following.discard(following)
-            self._watches.drop(latest)
-
-    def stop_watching(self) -> None:
-        """End every `watch`; part of leaving `connect`."""
-        for following in self._following:
-            following.cancel()
-
-    async def _open(self, topics: tuple[str, ...], action: Connect, hear: Hear, outbox: asyncio.Queue[str]) -> End:
-        asked = query(topics, resume=action.resume, delta=action.delta)
-        match action.transport:
-            case "websocket":
-                headers = {name: value for name, value in self._client.headers.items() if name == "authorization"}
-                return await run_websocket(self._client.base_url, headers, asked, hear, outbox)
-            case "sse":
-                return await run_event_stream(self._client, asked, hear)
-            case "long-poll":
-                return await run_long_poll(self._client, topics, hear, self._clock)
+        async with aclosing(self._watches.watch(topics or ("*",))) as views:
+            async for view in views:
+                yield view
 
 
 def _base(url: str) -> httpx.URL:
@@ -350,6 +291,18 @@ def _base(url: str) -> httpx.URL:
     if base.scheme not in ("http", "https") or not base.host:
         raise InvalidValue(f"{url!r} is not the address of a server; it looks like http://127.0.0.1:8642")
     return base
+
+
+def _members(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise InvalidValue(f"metadata is a mapping of names to JSON values, not {metadata!r}")
+    return dict(metadata)
+
+
+def _names(stages: Sequence[str]) -> list[str]:
+    if isinstance(stages, str) or not isinstance(stages, Sequence):
+        raise InvalidValue(f"stages is a list of stage names, not {stages!r}")
+    return list(stages)
 
 
 def _part(name: str) -> str:

@@ -1,29 +1,80 @@
-"""The open watches of one client: what each shows, for whoever waits until a command is among it."""
+"""The open watches of one client: what each shows, and who waits until a command is among it.
+
+Law: only a stream writes what is shown (PROTOCOL F11). Commands and reads look at it, and have no way to change it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
-from runstate.core.link import Link
+import httpx
+
+from runstate.client.clock import Clock
+from runstate.client.errors import Problem
+from runstate.client.follow import follow, query
+from runstate.client.transports import End, Hear, run_event_stream, run_long_poll, run_websocket
+from runstate.client.view import View, view_of
+from runstate.core.link import Connect, Link, Transport
 from runstate.core.position import Position
+from runstate.core.replica import Replica
+
+#: Refusals that another try cannot change: the request itself is wrong.
+FINAL = frozenset({400, 404})
+#: Likewise where nothing was shown yet; a token that expires later may be renewed, so that view is stale and says why.
+FINAL_AT_FIRST = FINAL | {401, 403}
 
 
 class Watches:
     """Links by whoever watches with them; the latest of each."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        followers: asyncio.TaskGroup,
+        *,
+        transports: tuple[Transport, ...],
+        delta: bool,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._client, self._transports, self._delta = client, transports, delta
+        self._clock, self._random = clock, random
+        self._followers = followers
+        self._open_watches: dict[asyncio.Queue[Link | None], asyncio.Task[None]] = {}
         self._links: dict[object, Link] = {}
         self._changed = asyncio.Event()
 
-    def put(self, watcher: object, link: Link) -> None:
-        """Note what `watcher` is shown now."""
-        self._links[watcher] = link
-        self._tell()
+    async def watch(self, topics: tuple[str, ...]) -> AsyncGenerator[View]:
+        """Yield what is so now, and again after each change, until `end`; whoever is slower is given the latest.
 
-    def drop(self, watcher: object) -> None:
-        """Forget `watcher`."""
-        self._links.pop(watcher, None)
-        self._tell()
+        Raises:
+            Problem: The server refuses this subscription, or the token it begins with.
+        """
+        latest: asyncio.Queue[Link | None] = asyncio.Queue(1)
+
+        def show(link: Link) -> None:
+            self._links[latest] = link
+            self._tell()
+            if link.confirmed_at is None and link.failures == 0:
+                return
+            _replace(latest, link)
+
+        link = Link(transports=self._transports, replica=Replica(topics=topics), delta=self._delta)
+        loop = follow(link, partial(self._open, topics), show, clock=self._clock, random=self._random)
+        following = self._open_watches[latest] = self._followers.create_task(loop)
+        try:
+            while (shown := await latest.get()) is not None:
+                final = FINAL_AT_FIRST if shown.confirmed_at is None else FINAL
+                if shown.trouble is not None and shown.trouble.status in final:
+                    raise Problem(shown.trouble.code, shown.trouble.status, shown.trouble.detail)
+                yield view_of(shown, self._clock.now_ms())
+        finally:
+            following.cancel()
+            self._open_watches.pop(latest, None)
+            self._links.pop(latest, None)
+            self._tell()
 
     async def reach(self, position: str) -> None:
         """Return once every watch that shows anything current shows what was committed up to `position`."""
@@ -31,9 +82,34 @@ class Watches:
         while any(_is_behind(link, order) for link in self._links.values()):
             await self._changed.wait()
 
+    def end(self) -> None:
+        """End every watch: whoever iterates leaves the loop, and whoever waits for a command waits no more."""
+        for latest, following in self._open_watches.items():
+            following.cancel()
+            _replace(latest, None)
+        self._links.clear()
+        self._tell()
+
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+    async def _open(self, topics: tuple[str, ...], action: Connect, hear: Hear, outbox: asyncio.Queue[str]) -> End:
+        asked = query(topics, resume=action.resume, delta=action.delta)
+        match action.transport:
+            case "websocket":
+                headers = {name: value for name, value in self._client.headers.items() if name == "authorization"}
+                return await run_websocket(self._client.base_url, headers, asked, hear, outbox)
+            case "sse":
+                return await run_event_stream(self._client, asked, hear)
+            case "long-poll":
+                return await run_long_poll(self._client, topics, hear, self._clock)
+
+
+def _replace(latest: asyncio.Queue[Link | None], link: Link | None) -> None:
+    if latest.full():
+        latest.get_nowait()
+    latest.put_nowait(link)
 
 
 def _is_behind(link: Link, order: tuple[int, int]) -> bool:
