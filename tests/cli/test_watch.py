@@ -10,12 +10,14 @@ from tests.cli.terminal import Program, Server, assert_refused, runstate
 
 def test_once_prints_the_present_and_leaves(call):
     run_id = call("start", "held").stdout.strip()
+    call("schedule", "quick", "--cron", "0 7 * * 1")
 
     page = call("watch", "--once")
     line = call("watch", "pipeline:held", "--once", "--json")
 
     assert page.returncode == 0
     assert run_id in page.stdout
+    assert "schedule: 0 7 * * 1 UTC, next" in page.stdout
     seen = json.loads(line.stdout)
     assert sorted(seen) == ["documents", "link", "position"]
     assert seen["link"] in ("live", "quiet")
@@ -28,6 +30,8 @@ def test_changes_come_as_they_happen(server, home, call):
         watching.out.until("hold: running")
         call("start", "quick", "--wait")
         watching.out.until("of quick: success after")
+        call("schedule", "quick", "--cron", "0 7 * * 1")
+        watching.out.until("schedule of quick: 0 7 * * 1 UTC, next")
         watching.signal(signal.SIGINT)
 
         assert watching.wait() == 130

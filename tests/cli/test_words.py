@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runstate.cli.failures import Usage
-from runstate.cli.lines import news, outcome, patch_words
+from runstate.cli.lines import news, outcome, owner_news, patch_words
 from runstate.cli.options import parse_meta, parse_stages
 from runstate.cli.seen import Seen
 from runstate.cli.stage_log import StageLog
@@ -105,6 +105,27 @@ def test_news_tell_where_skipped_versions_led():
         "b: running, attempt 2",
     ]
     assert list(news(later, later, now_ms=AT)) == []
+
+
+def test_news_of_a_pipeline_are_its_health_and_what_its_schedule_did_not_start():
+    schedule = {
+        "cron": "0 7 * * *", "tz": "UTC", "queued_at": None, "next_run_at": None, "last_run_id": None,
+        "last_skip_reason": "disabled",
+    }  # fmt: skip
+    new = {"pipeline": "p", "health": {"state": "healthy", "reasons": []}, "schedule": None}
+    timed = new | {"schedule": schedule}
+    skipped = new | {"schedule": schedule | {"last_skip_reason": "overlap"}}
+    sick = timed | {"health": {"state": "degraded", "reasons": ["same_stage: twice"]}}
+
+    assert list(owner_news(None, new, now_ms=AT)) == []
+    assert list(owner_news(new, timed, now_ms=AT)) == ["schedule of p: 0 7 * * * UTC, disabled"]
+    assert list(owner_news(timed, skipped, now_ms=AT)) == [
+        "schedule of p: 0 7 * * * UTC, disabled, last skipped: overlap"
+    ]
+    assert list(owner_news(timed, sick, now_ms=AT)) == ["health of p: degraded (same_stage: twice)"]
+    assert list(owner_news(sick, sick, now_ms=AT)) == []
+    begun = timed | {"schedule": schedule | {"last_run_id": "R"}}
+    assert list(owner_news(timed, begun, now_ms=AT)) == [], "the run tells it"
 
 
 def test_an_outcome_is_one_line():

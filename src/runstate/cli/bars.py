@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from runstate.cli.lines import health_words, schedule_words
 from runstate.cli.seen import Seen
 from runstate.cli.words import SIGNS, amount, colour_of, duration, elapsed_ms, one_line, pace, share, when
 from runstate.core.canonical import Json
@@ -42,6 +43,26 @@ def run_view(document: Mapping[str, Json], *, now_ms: int, fresh: bool = True) -
             _detail(record, now_ms=now_ms, fresh=fresh),
         )
     return Group(_heading(document, now_ms=now_ms, fresh=fresh), rows, *_trouble(document, fresh=fresh))
+
+
+def owner_view(
+    document: Mapping[str, Json], owners: Mapping[str, Mapping[str, Json]], *, now_ms: int, fresh: bool = True
+) -> list[RenderableType]:
+    """Return what belongs below a pipeline's current run: its health and its schedule, where they say something.
+
+    Args:
+        owners: The pipelines' documents by name.
+    """
+    owner = owners.get(document["pipeline"])
+    if owner is None or owner["current_run_id"] != document["run_id"]:
+        return []
+    rows: list[RenderableType] = []
+    if owner["health"]["reasons"]:
+        style = colour_of(owner["health"]["state"]) if fresh else "dim"
+        rows.append(Text(f"   health: {health_words(owner)}", style=style))
+    if owner["schedule"] is not None:
+        rows.append(Text(f"   schedule: {schedule_words(owner, now_ms=now_ms)}", style="dim"))
+    return rows
 
 
 def _heading(document: Mapping[str, Json], *, now_ms: int, fresh: bool) -> Text:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from runstate.cli.console import console, say, tell
-from runstate.cli.lines import news, outcome
+from runstate.cli.lines import news, outcome, owner_news
 from runstate.cli.seen import Seen
 from runstate.cli.words import clock_time
 from runstate.core.canonical import Json
@@ -53,6 +53,7 @@ class Lines:
     def __init__(self, now: Now, write: Callable[[str], None] = tell, *, ends: bool = False) -> None:
         self._now, self._write, self._ends = now, write, ends
         self._shown: dict[str, Mapping[str, Json]] = {}
+        self._owners: Mapping[str, Mapping[str, Json]] = {}
         self._link = "live"
 
     def __enter__(self) -> Self:
@@ -73,6 +74,11 @@ class Lines:
             if self._ends and before and before["state"] != document["state"] and is_over(document["state"]):
                 self.note(outcome(document, now_ms=now_ms))
         self._shown |= {document["run_id"]: document for document in begun}
+        if seen is not None:
+            for name, owner in seen.owners.items():
+                for line in owner_news(self._owners.get(name), owner, now_ms=now_ms):
+                    self.note(line)
+            self._owners = seen.owners
 
     def _note_link(self, seen: Seen, now_ms: int) -> None:
         link = "live" if seen.is_fresh else seen.link
@@ -126,14 +132,23 @@ class Bars:
         from rich.console import Group
         from rich.constrain import Constrain
 
-        from runstate.cli.bars import link_line, run_view
+        from runstate.cli.bars import link_line, owner_view, run_view
 
         now_ms, seen, runs = self._now(), self._seen, self._runs
         fresh = seen is None or seen.is_fresh
         # What is not live stands still at the moment up to which it is known.
         at_ms = now_ms if seen is None or fresh or seen.as_of_ms is None else seen.as_of_ms
         heading = [] if seen is None else [link_line(seen, now_ms=now_ms)]
-        page = Group(*heading, *(run_view(document, now_ms=at_ms, fresh=fresh) for document in runs))
+        owners = {} if seen is None else seen.owners
+        parts = [
+            part
+            for document in runs
+            for part in (
+                run_view(document, now_ms=at_ms, fresh=fresh),
+                *owner_view(document, owners, now_ms=at_ms, fresh=fresh),
+            )
+        ]
+        page = Group(*heading, *parts)
         return Constrain(page, self._console.width - 4)  # room for the terminal's own ^C, which else breaks the line
 
 

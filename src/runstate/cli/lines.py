@@ -55,6 +55,20 @@ def owner_lines(document: Mapping[str, Json], *, now_ms: int) -> list[str]:
     return [f"{document['pipeline']}: {health_words(document)}", f"schedule: {schedule_words(document, now_ms=now_ms)}"]
 
 
+def owner_news(old: Mapping[str, Json] | None, new: Mapping[str, Json], *, now_ms: int) -> Iterator[str]:
+    """Yield a line for what a pipeline's health and schedule say now and did not say before.
+
+    That a schedule has started a run is told by the run. `old` None: it is seen for the first time.
+    """
+    name = new["pipeline"]
+    if new["health"] != old["health"] if old else new["health"]["reasons"]:
+        yield f"health of {name}: {health_words(new)}"
+    was, schedule = old["schedule"] if old else None, new["schedule"]
+    has_begun = was is not None and schedule is not None and was["last_run_id"] != schedule["last_run_id"]
+    if schedule != was and not has_begun:
+        yield f"schedule of {name}: {schedule_words(new, now_ms=now_ms)}"
+
+
 def health_words(document: Mapping[str, Json]) -> str:
     """Return a pipeline's health with its reasons."""
     reasons = "; ".join(one_line(reason) for reason in document["health"]["reasons"])

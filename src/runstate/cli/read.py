@@ -46,8 +46,7 @@ def status(pipeline: PipelineName = None, url: Url = DEFAULT_URL, token: Token =
     from runstate.cli.tables import status_page
 
     seen = ask(url, token, all_of_them if pipeline is None else of_one)
-    owners = {document["pipeline"]: document for document in seen.pipelines}
-    show_page(status_page(seen.shown(), owners, now_ms=_now_ms()))
+    show_page(status_page(seen.shown(), seen.owners, now_ms=_now_ms()))
     return DONE
 
 

@@ -42,6 +42,11 @@ class Seen:
             words += f", as of {clock_time(self.as_of_ms)}, {age(now_ms - self.as_of_ms)}"
         return f"{words} ({self.trouble})" if self.trouble else words
 
+    @property
+    def owners(self) -> dict[str, dict[str, Json]]:
+        """The pipelines' documents by name."""
+        return {document["pipeline"]: document for document in self.pipelines}
+
     def shown(self) -> list[dict[str, Json]]:
         """Return one run document per pipeline, current or never-run, then the runs beyond that."""
         current = {document["current_run_id"] for document in self.pipelines}

@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from runstate.cli.bars import run_view
-from runstate.cli.lines import health_words, patch_words, schedule_words
+from runstate.cli.bars import owner_view, run_view
+from runstate.cli.lines import patch_words
 from runstate.cli.words import SIGNS, amount, colour_of, duration, elapsed_ms, one_line, when
 from runstate.core.canonical import Json, digest, encode
 from runstate.core.times import parse_time
@@ -137,9 +137,7 @@ def history_table(commits: Sequence[Document], *, now_ms: int) -> RenderableType
     return table
 
 
-def status_page(
-    documents: Sequence[Document], owners: Mapping[str, Document] | None = None, *, now_ms: int
-) -> RenderableType:
+def status_page(documents: Sequence[Document], owners: Mapping[str, Document], *, now_ms: int) -> RenderableType:
     """Return the current runs of pipelines, with a bar per stage.
 
     Args:
@@ -147,21 +145,8 @@ def status_page(
     """
     parts: list[RenderableType] = []
     for document in documents:
-        parts += [run_view(document, now_ms=now_ms), *_of_pipeline(document, owners or {}, now_ms=now_ms), Text()]
+        parts += [run_view(document, now_ms=now_ms), *owner_view(document, owners, now_ms=now_ms), Text()]
     return Group(*parts[:-1])
-
-
-def _of_pipeline(run: Document, owners: Mapping[str, Document], *, now_ms: int) -> list[RenderableType]:
-    owner = owners.get(run["pipeline"])
-    if owner is None or owner["current_run_id"] != run["run_id"]:
-        return []
-    rows: list[RenderableType] = []
-    if owner["health"]["reasons"]:
-        style = colour_of(owner["health"]["state"])
-        rows.append(Text(f"   health: {health_words(owner)}", style=style))
-    if owner["schedule"] is not None:
-        rows.append(Text(f"   schedule: {schedule_words(owner, now_ms=now_ms)}", style="dim"))
-    return rows
 
 
 def _table(*columns: str) -> Table:

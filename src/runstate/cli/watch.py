@@ -89,4 +89,4 @@ class _Show:
     def _print(self, seen: Seen) -> None:
         from runstate.cli.tables import status_page
 
-        show_page(status_page(seen.shown(), now_ms=self._now()))
+        show_page(status_page(seen.shown(), seen.owners, now_ms=self._now()))
