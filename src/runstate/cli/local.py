@@ -30,6 +30,7 @@ from runstate.engine import Engine, SystemClock, open_engine
 from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.orchestrator import user_name
 from runstate.pipeline.runlog import Line
+from runstate.state.retention import Keep
 
 ResultT = TypeVar("ResultT")
 
@@ -53,8 +54,12 @@ def run_here(
     stages: Sequence[str] | None,
     *,
     override: bool = False,
+    keep: Keep | None = None,
 ) -> Document:
     """Run `pipeline` once, shown on stderr, and return the last document of the run.
+
+    Args:
+        keep: What history and logs keep; None: everything.
 
     Raises:
         HeldElsewhere: Another process has the directory.
@@ -68,7 +73,7 @@ def run_here(
         logging_to(shown.note, least=WARNING),
     ):
         try:
-            return in_loop(_run(pipeline, data, metadata, stages, shown, override=override))
+            return in_loop(_run(pipeline, data, metadata, stages, shown, override=override, keep=keep))
         except StoreInUse as refusal:
             if refusal.url is None:
                 raise
@@ -86,6 +91,7 @@ async def _run(
     shown: View,
     *,
     override: bool,
+    keep: Keep | None,
 ) -> Document:
     log = StageLog()
 
@@ -94,7 +100,9 @@ async def _run(
         if words is not None:
             shown.note(words)
 
-    async with open_engine([pipeline], data, on_line=on_line, fail_unserved=False, schedules=False) as engine:
+    async with open_engine(
+        [pipeline], data, on_line=on_line, fail_unserved=False, schedules=False, keep=keep
+    ) as engine:
         asked = asyncio.Event()
         _on_signals(asked, shown)
         for left in engine.manager.head.active_runs():

@@ -30,9 +30,9 @@ def run(
     """Run a pipeline once in this process, without a server.
 
     Shows the run on stderr while it goes on and writes the same journal as a server does, so a server started on the same
-    directory later shows it. A run that was interrupted there goes on first. Ctrl-C stops the run, twice leaves at
-    once. Exits 0 after success, 1 when the run failed, 130 when it was stopped, 4 when a server has the directory or
-    the run policy lets no run start.
+    directory later shows it; history is thinned as a runstate.toml says under [store]. A run that was interrupted there goes
+    on first. Ctrl-C stops the run, twice leaves at once. Exits 0 after success, 1 when the run failed, 130 when it was
+    stopped, 4 when a server has the directory or the run policy lets no run start.
     """
     from runstate.cli.target import choose, load_targets
 
@@ -46,7 +46,7 @@ def run(
 
     from runstate.cli.local import run_here
 
-    document = run_here(chosen, data, metadata, stages, override=override)
+    document = run_here(chosen, data, metadata, stages, override=override, keep=loaded.keep)
     if as_json:
         write_json(document.encoded)
     else:
