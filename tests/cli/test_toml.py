@@ -27,6 +27,10 @@ sleep 1000 & wait
 
 [store]
 keep_versions = 5
+
+[[webhook]]
+url = "https://user:SECRET@ops.example:8443/SECRET?key=SECRET"
+on = ["failed", "refused"]
 """
 PYTHON = """
 from runstate import Pipeline
@@ -81,9 +85,25 @@ def test_a_choice_after_a_colon(home):
     answer = json.loads(checked.stdout)
     assert [pipeline["pipeline"] for pipeline in answer["pipelines"]] == ["shell", "own"]
     assert answer["keep"] == {"days": None, "versions": 5}
+    told = {"receiver": "https://ops.example:8443", "on": ["failed", "refused"], "secret_env": None}
+    assert answer["webhooks"] == [told]
+    page = runstate("check", "runstate.toml", cwd=home).stdout
+    assert "webhook: https://ops.example:8443 on failed, refused, not signed" in page
+    assert "SECRET" not in page + checked.stdout
     assert answer["pipelines"][0]["stages"][0]["kind"] == "command"
     assert answer["pipelines"][1]["stages"][0]["retry_on"] == ["timeout"]
     assert_refused(runstate("check", "runstate.toml:none", cwd=home), 2, "no pipeline none; it has shell")
+
+
+def test_a_run_without_a_server_keeps_what_the_file_says(home):
+    """The next one thins the history of the last."""
+    runs = [json.loads(runstate("run", "runstate.toml", "--meta", "a=1", "--json", cwd=home).stdout) for _ in range(2)]
+
+    exported = runstate("journal", "export", ".runstate", "--run", runs[0]["run_id"], cwd=home).stdout
+    versions = [change["version"] for line in exported.splitlines() for change in json.loads(line)["changes"]]
+    last = runs[0]["version"]
+    assert last > 5
+    assert versions == list(range(last - 4, last + 1))
 
 
 def test_a_wrong_file_is_one_sentence_that_names_the_line(home):

@@ -16,6 +16,18 @@ def test_a_right_one_is_a_value():
 
 
 @pytest.mark.parametrize(
+    ("url", "receiver"),
+    [
+        (URL, "https://ops.example"),
+        ("http://user:secret@ops.example:8080/secret?key=secret#secret", "http://ops.example:8080"),
+        ("http://[::1]:9/secret", "http://[::1]:9"),
+    ],
+)
+def test_only_the_host_of_a_receiver_is_shown(url, receiver):
+    assert webhook_config(url, ["failed"]).receiver == receiver
+
+
+@pytest.mark.parametrize(
     ("values", "complaint"),
     [
         (("ops.example/hook", ["failed"]), "^url is"),
@@ -23,6 +35,7 @@ def test_a_right_one_is_a_value():
         (("http://[::1", ["failed"]), "^url is"),
         (("http://ops.example:99999", ["failed"]), "^url is"),
         ((7, ["failed"]), "^url is"),
+        (("htps://user:secret@ops.example", ["failed"]), "^url is not an absolute http or https URL$"),
         ((URL, []), "^on is"),
         ((URL, "failed"), "^on is"),
         ((URL, ["failed", "failed"]), "different words"),

@@ -10,7 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from runstate.core.canonical import digest, encode
+from runstate.core.errors import Blocked
 from runstate.core.facts import Failed, Outcome
 from runstate.journal.memory import MemoryJournal
 from runstate.ports import Retention
@@ -130,6 +133,29 @@ def test_a_blocked_pipeline_is_told_once(tmp_path: Path) -> None:
                 ]
                 assert events[0]["subject"] == "demo"
                 assert events[0]["data"]["document"]["health"]["state"] == "blocked"
+
+    virtual_time.run(main())
+
+
+def test_a_refused_start_is_told(tmp_path: Path) -> None:
+    """A person's, and a time of a schedule at which no run could start."""
+
+    async def main() -> None:
+        receiver = Receiver()
+        pipeline = make_pipeline(run_policy="gated")
+        pipeline.schedule("* * * * *")
+        async with open_world(tmp_path, [pipeline], ScriptedRunner({"translator": [fail, fail]})) as world:
+            async with telling(world, (Webhook("https://ops.example", ["refused"]), receiver)):
+                await one_run(world)
+                await one_run(world)
+                with pytest.raises(Blocked):
+                    await world.orchestrator.start(by="ann")
+                (event,) = await receiver.until(1)
+                assert (event["type"], event["subject"]) == ("dev.runstate.pipeline.refused", "demo")
+                assert "by ann" in event["data"]["document"]["health"]["reasons"][-1]
+                _, event = await receiver.until(2)
+                assert event["type"] == "dev.runstate.pipeline.refused"
+                assert event["data"]["document"]["schedule"]["last_skip_reason"] == "blocked"
 
     virtual_time.run(main())
 

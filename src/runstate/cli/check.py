@@ -52,7 +52,9 @@ def _write(value: Json) -> None:
 
 def _json(loaded: Loaded) -> Json:
     keep = None if loaded.keep is None else {"days": loaded.keep.days, "versions": loaded.keep.versions}
-    webhooks = [{"url": hook.url, "on": list(hook.on), "secret_env": hook.secret_env} for hook in loaded.webhooks]
+    webhooks = [
+        {"receiver": hook.receiver, "on": list(hook.on), "secret_env": hook.secret_env} for hook in loaded.webhooks
+    ]
     pipelines = [_pipeline_json(pipeline) for pipeline in loaded.pipelines]
     return {"ok": True, "pipelines": pipelines, "keep": keep, "webhooks": webhooks}
 
@@ -123,7 +125,7 @@ def _print(loaded: Loaded) -> None:
         parts.append(Text(f"history: {_kept(loaded.keep)}"))
     for hook in loaded.webhooks:
         signed = "not signed" if hook.secret_env is None else f"signed with ${hook.secret_env}"
-        parts.append(Text(f"webhook: {hook.url} on {', '.join(hook.on)}, {signed}"))
+        parts.append(Text(f"webhook: {hook.receiver} on {', '.join(hook.on)}, {signed}"))
     show_page(Group(*parts))
 
 

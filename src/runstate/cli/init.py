@@ -141,6 +141,6 @@ keep_versions = 10000              # of each run the latest so many stay
 
 # [[webhook]]                      # who is told
 # url = "https://ops.example/hook"
-# on = ["failed", "stopped", "blocked", "success"]
+# on = ["failed", "stopped", "blocked", "refused", "success"]
 # secret_env = "HOOK_SECRET"       # the environment variable that holds the secret
 '''

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from runstate.core.errors import DefinitionError
 
-WebhookEvent = Literal["success", "failed", "stopped", "blocked"]  #: An end of a run, or a refused start.
+#: An end of a run, a pipeline's health that has become so, or a start that the run policy refused.
+WebhookEvent = Literal["success", "failed", "stopped", "blocked", "refused"]
 WEBHOOK_EVENTS: tuple[str, ...] = get_args(WebhookEvent)
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -23,6 +24,13 @@ class WebhookConfig:
     on: tuple[str, ...]  #: Of `WEBHOOK_EVENTS`, each once, at least one.
     secret_env: str | None  #: The environment variable that holds the secret; None: not signed.
 
+    @property
+    def receiver(self) -> str:
+        """Who is told, without what may be secret in the URL: with many services the path is."""
+        parts = urlsplit(self.url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
 
 def webhook_config(url: object, on: object, secret_env: object = None) -> WebhookConfig:
     """Return a receiver, checked.
@@ -31,7 +39,9 @@ def webhook_config(url: object, on: object, secret_env: object = None) -> Webhoo
         DefinitionError: A value is not as described; the text begins with its name.
     """
     if not isinstance(url, str) or not _is_url(url):
-        raise DefinitionError(f"url is {url!r}; an absolute http or https URL is needed")
+        raise DefinitionError(
+            "url is not an absolute http or https URL"
+        )  # nothing of it is shown: it may hold a secret
     if not isinstance(on, list | tuple) or not on or len(set(map(repr, on))) != len(on):
         raise DefinitionError(f"on is {on!r}; a list of different words is needed, of {', '.join(WEBHOOK_EVENTS)}")
     for word in on:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from runstate.core.times import format_time
 from runstate.server.query import body_of, query_of
 from runstate.webhooks.events import Ref
-from runstate.webhooks.sender import Sender, Webhooks, shown_url
+from runstate.webhooks.sender import Sender, Webhooks
 
 
 class WebhookRoutes:
@@ -44,7 +44,7 @@ def _shown(sender: Sender) -> dict[str, Any]:
         for one in outbox.dead
     ]
     config = sender.config
-    return {"id": sender.id, "receiver": shown_url(config), "on": config.on, "waiting": waiting, "dead": dead}
+    return {"id": sender.id, "receiver": config.receiver, "on": config.on, "waiting": waiting, "dead": dead}
 
 
 def _event(ref: Ref | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     id: str  #: `run_id` or the pipeline's name.
     version: int
-    word: str  #: What happened: `failed`, `stopped`, `success` or `blocked`.
+    word: str  #: What happened, of `WEBHOOK_EVENTS`.
 
     @property
     def key(self) -> Key:
@@ -40,18 +40,24 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
 
 def refs_of(commit: Commit, on: Collection[str]) -> tuple[Ref, ...]:
     """Return what a commit tells a receiver that wants the words `on`."""
+    cause = msgspec.json.decode(commit.cause.encoded)["event"]
     return tuple(
         Ref(kind=change.document.key.kind, id=change.document.key.id, version=change.document.version, word=word)
         for change in commit.changes
-        if (word := _word_of(change)) in on
+        if (word := _word_of(change, cause)) in on
     )
 
 
-def _word_of(change: Change) -> str:
+def _word_of(change: Change, cause: str) -> str:
     document = change.document
     if document.key.kind == "run":
         state = document.run.state
         return state if state != document.old_state else ""
+    schedule = document.pipeline.schedule
+    if cause == "start_refused":
+        return "refused"
+    if cause == "schedule_skip" and schedule is not None and schedule.last_skip_reason == "blocked":
+        return "refused"
     if document.pipeline.health.state != "blocked" or change.patch is None:
         return ""
     paths = [step["path"] for step in msgspec.json.decode(change.patch)]

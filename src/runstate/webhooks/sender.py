@@ -13,7 +13,6 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from runstate.core.commit import Commit, Document, Note
 from runstate.core.errors import Compacted, NotFound, StoreUnavailable
@@ -37,12 +36,6 @@ AFTER_BUG_S = 60.0
 def hook_id(config: WebhookConfig) -> str:
     """Return what a receiver is known by: changing its words or secret keeps what it is still to be told."""
     return hashlib.sha256(config.url.encode()).hexdigest()[:12]
-
-
-def shown_url(config: WebhookConfig) -> str:
-    """Return where a receiver is without what may be secret in its URL: the path is, with many services."""
-    parts = urlsplit(config.url)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 
 class Sender:
@@ -201,7 +194,7 @@ class Sender:
     def _say_dead(self, sent: Waiting, error: str) -> None:
         log.error(
             "webhook %s at %s was given up for %s of %s: %s; `runstate webhooks` lists what was not told",
-            self.id, shown_url(self.config), sent.ref.word, sent.ref.id, error, extra={"event": "webhook_dead"},
+            self.id, self.config.receiver, sent.ref.word, sent.ref.id, error, extra={"event": "webhook_dead"},
         )  # fmt: skip
 
 
