@@ -21,7 +21,6 @@ from typing import Protocol
 from runstate.core.errors import DefinitionError
 from runstate.journal.lock import DirectoryLock
 from runstate.journal.sqlite import SqliteJournal
-from runstate.pipeline.attempt import LEASE_S
 from runstate.pipeline.definition import Pipeline
 from runstate.pipeline.external import ExternalRuns
 from runstate.pipeline.orchestrator import Orchestrator
@@ -43,9 +42,6 @@ class OpenJournal(Protocol):
     """Opens a directory's journal, in a thread."""
 
     def __call__(self, data: Path, /, *, clock: Clock) -> tuple[Journal, Opened]: ...
-
-
-BEATS = 3  # of a quiet worker within its lease
 
 
 class SystemClock:
@@ -99,7 +95,6 @@ async def open_engine(
     fail_unserved: bool = True,
     schedules: bool = True,
     keep: Keep | None = None,
-    lease_s: float = LEASE_S,
     max_log_bytes: int = MAX_LOG_BYTES,
     webhooks: Sequence[WebhookConfig] | None = None,
     environ: Mapping[str, str] = os.environ,
@@ -111,7 +106,6 @@ async def open_engine(
         pipelines: What can be started; the first is the default.
         data: The data directory; made if need be.
         on_line: Called with each log line of a stage.
-        lease_s: Seconds of silence within which a stage's process is ended as `lost` (PROTOCOL D9).
         keep: What history and logs keep; None: everything.
         max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
         webhooks: Who is told; None: nobody, and whoever was told before hears it when they are named again.
@@ -157,7 +151,7 @@ async def open_engine(
         stack.callback(logs.close)
         runners = StageRunners(
             await stack.enter_async_context(AsyncTaskRunner(pipelines)),
-            await stack.enter_async_context(ChildRunner(pipelines, heartbeat_s=lease_s / BEATS)),
+            await stack.enter_async_context(ChildRunner(pipelines)),
         )
         orchestrator = Orchestrator(
             manager,
@@ -167,7 +161,6 @@ async def open_engine(
             directory=data / "work",
             logs=logs,
             on_line=on_line,
-            lease_s=lease_s,
         )
         await stack.enter_async_context(orchestrator.running(fail_unserved=fail_unserved, schedules=schedules))
         external = ExternalRuns(manager, settings=orchestrator.settings, clock=clock, logs=logs, on_line=on_line)

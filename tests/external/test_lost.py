@@ -11,9 +11,7 @@ import pytest
 from runstate.core.times import parse_time
 from runstate.engine import open_engine
 from runstate.pipeline.runners.process import identify, is_alive
-from tests.external.hanging import hanging
-
-LEASE_S = 1.5
+from tests.external.hanging import LEASE_S, hanging
 
 
 async def begun(engine, stage):
@@ -29,10 +27,10 @@ async def begun(engine, stage):
 
 
 @pytest.mark.rule("D9")
-@pytest.mark.parametrize("stage", ["stands_still", "holds_the_gil"])
+@pytest.mark.parametrize("stage", ["stands_still", "holds_the_gil", "command_stands_still", "program_stands_still"])
 def test_a_worker_that_hangs_is_lost_within_its_lease(tmp_path, stage):
     async def main():
-        async with asyncio.timeout(60), open_engine([hanging], tmp_path, lease_s=LEASE_S) as engine:
+        async with asyncio.timeout(60), open_engine([hanging], tmp_path) as engine:
             run_id, pid = await begun(engine, stage)
             worker = identify(pid)
             over = await engine.orchestrator.finished(run_id)
@@ -45,12 +43,13 @@ def test_a_worker_that_hangs_is_lost_within_its_lease(tmp_path, stage):
 
 
 @pytest.mark.rule("D9")
-def test_a_worker_that_is_only_quiet_is_not_lost(tmp_path):
+@pytest.mark.parametrize("stage", ["is_quiet", "command_is_quiet"])
+def test_a_worker_that_is_only_quiet_is_not_lost(tmp_path, stage):
     """Its heartbeats say so, also in the document."""
 
     async def main():
-        async with asyncio.timeout(60), open_engine([hanging], tmp_path, lease_s=LEASE_S) as engine:
-            run_id, _ = await begun(engine, "is_quiet")
+        async with asyncio.timeout(60), open_engine([hanging], tmp_path) as engine:
+            run_id, _ = await begun(engine, stage)
             over = await engine.orchestrator.finished(run_id)
             assert over.run.state == "success"
             assert over.version > 4, "there were heartbeats"

@@ -53,6 +53,8 @@ def test_names_are_lower_case_words(name: Any) -> None:
         ({"timeout_s": math.nan}, "timeout_s is nan"),
         ({"timeout_s": 0}, "timeout_s is 0; leave it out"),
         ({"grace_s": -1}, "grace_s is -1"),
+        ({"lease_s": 5}, "lease_s is for plain functions and commands"),
+        ({"lease_s": math.inf}, "lease_s is inf"),
         ({"on_interrupt": "ignore"}, 'use "resume" or "fail"'),
         ({"backoff_max_s": math.inf}, "backoff_max_s is inf"),
         ({"backoff_s": 9, "backoff_max_s": 3}, "backoff_s is 9, more than backoff_max_s 3"),

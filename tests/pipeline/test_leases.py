@@ -11,7 +11,7 @@ from runstate.core.canonical import FrozenJson
 from runstate.core.facts import HeartbeatHeard, Outcome, ProgressMade, Succeeded
 from runstate.core.model import Progress
 from runstate.core.times import parse_time
-from runstate.pipeline.attempt import LEASE_S
+from runstate.pipeline.stage import LEASE_S
 from runstate.testing import virtual_time
 from runstate.testing.scripted_runner import ScriptedAttempt, ScriptedRunner, hang, succeed
 from tests.pipeline.world import make_pipeline, open_world

@@ -13,7 +13,7 @@ from runstate.cli.words import seconds
 from runstate.core.canonical import Json
 from runstate.core.errors import DefinitionError
 from runstate.pipeline.definition import Pipeline
-from runstate.pipeline.stage import AsyncFunction, Command, PlainFunction, Stage
+from runstate.pipeline.stage import LEASE_S, AsyncFunction, Command, PlainFunction, Stage
 
 if TYPE_CHECKING:
     from runstate.cli.target import Loaded
@@ -78,6 +78,7 @@ def _pipeline_json(pipeline: Pipeline) -> Json:
                 "backoff_max_s": stage.backoff_max_s,
                 "timeout_s": stage.timeout_s,
                 "grace_s": stage.grace_s,
+                "lease_s": None if stage.is_async else stage.lease_s or LEASE_S,
                 "on_interrupt": stage.on_interrupt,
             }
             for stage in pipeline.stages

@@ -128,6 +128,7 @@ backoff_s = 1                      # before the first retry; doubles with each
 backoff_max_s = 60
 timeout_s = 600                    # of one attempt
 grace_s = 10                       # between asking to stop and killing
+lease_s = 30                       # of standing still (stopped by a signal), then it is killed as lost
 on_interrupt = "resume"            # or "fail": what happens when the server went away under it
 env = { LANG = "C.UTF-8" }
 

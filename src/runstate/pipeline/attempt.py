@@ -17,7 +17,7 @@ from runstate.core.facts import Fact, Failed, HeartbeatHeard, LineLogged, Metada
 from runstate.core.model import Progress
 from runstate.core.times import format_time
 from runstate.pipeline.runlog import Line, RunLogs
-from runstate.pipeline.stage import Stage
+from runstate.pipeline.stage import LEASE_S, Stage
 from runstate.ports import Attempt, Clock
 from runstate.state.durable import Ticket
 from runstate.state.manager import PipelineStateManager
@@ -25,7 +25,6 @@ from runstate.state.manager import PipelineStateManager
 log = logging.getLogger("runstate.pipeline")
 
 MAX_BACKLOG = 256  # commits under way before whoever reports has to wait
-LEASE_S = 30.0  # of silence, before a worker that has a heartbeat is taken for one that hangs
 LOOKS = 6  # within a lease: silence is counted in looks, so a loop that was held up for long has looked once
 
 
@@ -152,14 +151,12 @@ async def see_through(
     reporter: FactReporter,
     asked: asyncio.Event,
     limit_s: float | None,
-    lease_s: float = LEASE_S,
 ) -> Ended:
     """Begin the prepared `work` and return how it ended, once it is dead.
 
     Args:
         asked: Set when the attempt shall end: it is told, and killed after the stage's grace period.
         limit_s: Seconds after which the attempt is ended likewise; None: never.
-        lease_s: Seconds of silence within which a worker that has a heartbeat is killed as `lost`.
 
     Raises:
         StoreUnavailable: The worker could not be journalled; nothing of the stage ran and the worker is dead.
@@ -175,6 +172,7 @@ async def see_through(
         await work.wait()
         raise
     work.go()
+    lease_s = stage.lease_s or LEASE_S
     async with asyncio.TaskGroup() as group:
         ended = group.create_task(work.wait())
         told = group.create_task(asked.wait())

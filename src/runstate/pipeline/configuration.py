@@ -2,7 +2,7 @@
 
     [pipeline.nightly]            progress_interval_s, run_policy, timeout_s, schedule = { cron, tz, missed, overlap, enabled }
     [[pipeline.nightly.stage]]    name, command, retries, retry_on, backoff_s, backoff_max_s, timeout_s, grace_s,
-                                  on_interrupt, env, cwd
+                                  on_interrupt, lease_s, env, cwd
     [store]                       keep_days, keep_versions
     [[webhook]]                   url, on, secret_env
 

@@ -6,7 +6,6 @@ A plain function runs in a child process, which imports it by module and name, s
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -24,6 +23,7 @@ from runstate.pipeline.options import (
     check_policy,
     check_seconds,
 )
+from runstate.pipeline.places import file_of, place_of, place_of_caller
 from runstate.pipeline.stage import AsyncFunction, Command, Place, PlainFunction, Stage, StageFunction
 
 FunctionT = TypeVar("FunctionT", bound=StageFunction)
@@ -66,7 +66,7 @@ class Pipeline:
         Raises:
             DefinitionError: An argument is not as described.
         """
-        place = place or _caller()
+        place = place or place_of_caller(__name__)
         check_name("pipeline", name, place)
         check_seconds("progress_interval_s", progress_interval_s, f"pipeline {name} ({place})")
         self.name = name
@@ -101,6 +101,7 @@ class Pipeline:
         timeout_s: float | None = None,
         grace_s: float = 10.0,
         on_interrupt: Literal["resume", "fail"] = "resume",
+        lease_s: float | None = None,
     ) -> Callable[[FunctionT], FunctionT]: ...
     def stage(
         self,
@@ -114,6 +115,7 @@ class Pipeline:
         timeout_s: float | None = None,
         grace_s: float = 10.0,
         on_interrupt: Literal["resume", "fail"] = "resume",
+        lease_s: float | None = None,
     ) -> Any:
         """Add a function as the next stage; use as a decorator, bare or called. The function itself is returned.
 
@@ -128,6 +130,8 @@ class Pipeline:
             timeout_s: Seconds after which an attempt is ended with code `timeout`; None: never.
             grace_s: Seconds between asking an attempt to stop and killing it.
             on_interrupt: `"resume"` runs the stage again when the server went away under it, `"fail"` ends the run.
+            lease_s: Seconds without a sign of life after which a plain function's process is killed as `lost`; default 30.
+                A thread of it gives the signs, so only what stands still or holds the interpreter for so long is meant.
 
         Raises:
             DefinitionError: An argument is not as described, or the pipeline has such a stage.
@@ -144,6 +148,7 @@ class Pipeline:
                 timeout_s=timeout_s,
                 grace_s=grace_s,
                 on_interrupt=on_interrupt,
+                lease_s=lease_s,
             )
             return function
 
@@ -161,6 +166,7 @@ class Pipeline:
         timeout_s: float | None = None,
         grace_s: float = 10.0,
         on_interrupt: Literal["resume", "fail"] = "resume",
+        lease_s: float | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
         place: str | None = None,
@@ -179,7 +185,7 @@ class Pipeline:
         Raises:
             DefinitionError: An argument is not as described, or the pipeline has such a stage.
         """
-        where = self._new_stage(name, place or _caller())
+        where = self._new_stage(name, place or place_of_caller(__name__))
         options = check_options(
             {
                 "retries": retries,
@@ -189,6 +195,7 @@ class Pipeline:
                 "timeout_s": timeout_s,
                 "grace_s": grace_s,
                 "on_interrupt": on_interrupt,
+                "lease_s": lease_s,
             },
             where,
         )
@@ -220,7 +227,7 @@ class Pipeline:
         """
         from runstate.pipeline.schedule import check_schedule
 
-        where = f"pipeline {self.name} ({place or _caller()})"
+        where = f"pipeline {self.name} ({place or place_of_caller(__name__)})"
         if self.timetable is not None:
             raise DefinitionError(f"{where}: there is a schedule already; a pipeline has one")
         timetable = Schedule(cron=cron, tz=tz, missed=missed, overlap=overlap, enabled=enabled)
@@ -232,15 +239,21 @@ class Pipeline:
 
     def _add_function(self, function: StageFunction, name: str | None, **options: object) -> None:
         if not callable(function):
-            raise DefinitionError(f"pipeline {self.name} ({_caller()}): @stage needs a function, got {function!r}")
+            raise DefinitionError(
+                f"pipeline {self.name} ({place_of_caller(__name__)}): @stage needs a function, got {function!r}"
+            )
         name = getattr(function, "__name__", "") if name is None else name
-        where = self._new_stage(name, _place_of(function))
+        where = self._new_stage(name, place_of(function))
         checked = check_options(options, where)
         _check_signature(function, where)
         if inspect.iscoroutinefunction(function):
+            if checked["lease_s"] is not None:
+                raise DefinitionError(
+                    f"{where}: lease_s is for plain functions and commands; an async stage lives in the server's own loop"
+                )
             self._add(name, AsyncFunction(function), checked)
             return
-        importable = Place(function.__module__, _file_of(function), function.__qualname__)
+        importable = Place(function.__module__, file_of(function), function.__qualname__)
         if "<" in importable.qualname or importable.file is None:
             raise DefinitionError(
                 f"{where}: a plain function runs in a child process, so it must stand at the top of a module in a file; "
@@ -297,21 +310,3 @@ def _check_signature(function: StageFunction, where: str) -> None:
         raise DefinitionError(f"{where}: a stage takes exactly one argument, the StageContext") from None
     except ValueError:
         return  # a C function without a signature; calling it will tell
-
-
-def _file_of(function: StageFunction) -> str | None:
-    module = sys.modules.get(function.__module__)
-    file = getattr(module, "__file__", None) or getattr(getattr(function, "__code__", None), "co_filename", None)
-    return str(Path(file).absolute()) if file and Path(file).exists() else None
-
-
-def _place_of(function: StageFunction) -> str:
-    code = getattr(function, "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
-
-
-def _caller() -> str:
-    frame = sys._getframe(1)  # noqa: SLF001 - the only way to say where a definition stands
-    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -64,7 +64,6 @@ class Surroundings:
     directory: Path  #: Where the runs' own folders are made.
     logs: RunLogs
     on_line: Callable[[Line], None] | None
-    lease_s: float  #: Of silence, after which a worker that has a heartbeat is lost.
 
     def stages_of(self, pipeline: str) -> Mapping[str, Stage]:
         """Return a pipeline's stages by name; none if it is not served."""
@@ -167,7 +166,6 @@ class Drive:
                 reporter=reporter,
                 asked=self._asked,
                 limit_s=limit.seconds,
-                lease_s=self._around.lease_s,
             )
         await self._surely_end(stage, attempt, ended, limit)
 

@@ -17,6 +17,7 @@ from runstate.pipeline.runners.load import MAIN
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_NAME_LENGTH = 64
+MIN_LEASE_S = 1.0
 #: Failures that may be tried again, by their `error_code` (PROTOCOL D9). `Fatal` and its own words never are.
 RETRYABLE = ("exception", "timeout", "killed", "exit_status", "out_of_memory", "lost", "bad_output")
 PLACEHOLDERS = ("workdir", "run_id", "attempt")
@@ -55,6 +56,18 @@ def check_limit(name: str, value: object, where: str) -> float | None:
     if limit_s == 0:
         raise DefinitionError(f"{where}: {name} is 0; leave it out for no limit")
     return limit_s
+
+
+def check_lease(name: str, value: object, where: str) -> float | None:
+    """Return how long a worker may be silent, in seconds; None: nobody said."""
+    if value is None:
+        return None
+    lease_s = check_seconds(name, value, where)
+    if lease_s < MIN_LEASE_S:
+        raise DefinitionError(
+            f"{where}: {name} is {value!r}; at least {MIN_LEASE_S:g} s are needed to tell quiet from dead"
+        )
+    return lease_s
 
 
 def check_retries(name: str, value: object, where: str) -> int:
@@ -161,6 +174,7 @@ CHECKS: Mapping[str, Check] = {
     "backoff_max_s": check_seconds,
     "timeout_s": check_limit,
     "grace_s": check_seconds,
+    "lease_s": check_lease,
     "on_interrupt": check_on_interrupt,
 }
 COMMAND_CHECKS: Mapping[str, Check] = {"command": check_command, "env": check_env, "cwd": check_cwd}

@@ -26,7 +26,6 @@ from runstate.core.events import RunBegun, StopAsked
 from runstate.core.machine import Phase, is_over, phase_of
 from runstate.core.model import EMPTY, Trigger, Worker, is_external
 from runstate.core.run import Run, new_run
-from runstate.pipeline.attempt import LEASE_S
 from runstate.pipeline.decide import not_served, recover
 from runstate.pipeline.definition import Pipeline, check_pipelines
 from runstate.pipeline.drive import Drive, Runners, Surroundings
@@ -58,7 +57,6 @@ class Orchestrator:
         directory: Path,
         logs: RunLogs,
         on_line: Callable[[Line], None] | None = None,
-        lease_s: float = LEASE_S,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Make an orchestrator; `async with orchestrator.running()` recovers what was under way and goes on.
@@ -66,7 +64,6 @@ class Orchestrator:
         Args:
             directory: Where the runs' own folders are made.
             on_line: Called with each log line, in the loop's thread.
-            lease_s: Seconds of silence within which a worker that has a heartbeat is ended as `lost`.
             random_bytes: Makes runs' names different; drawn by a simulation, whose pauses before retries follow from them.
 
         Raises:
@@ -75,7 +72,7 @@ class Orchestrator:
         check_pipelines(pipelines)
         self.manager = manager
         self.pipelines: Mapping[str, Pipeline] = {pipeline.name: pipeline for pipeline in pipelines}
-        self._around = Surroundings(manager, self.pipelines, runners, clock, directory, logs, on_line, lease_s)
+        self._around = Surroundings(manager, self.pipelines, runners, clock, directory, logs, on_line)
         self._clock, self._random_bytes = clock, random_bytes
         self._drives: dict[str, Drive] = {}
         self._closing = False

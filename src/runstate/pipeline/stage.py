@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 
 from runstate.core.canonical import Json
 
+LEASE_S = 30.0  # of silence, before a process that has a heartbeat is taken for one that hangs
+
 StageFunction = Callable[..., Any]  # (StageContext) -> object | None, or the same as a coroutine function
 
 
@@ -128,6 +130,7 @@ class Stage:
     timeout_s: float | None  #: An attempt that takes longer is ended.
     grace_s: float  #: Between asking an attempt to stop and killing it.
     on_interrupt: Literal["resume", "fail"]  #: What happens when the server went away under it.
+    lease_s: float | None = None  #: Of silence, after which its process is `lost`; None: `LEASE_S`.
 
     @property
     def is_async(self) -> bool:

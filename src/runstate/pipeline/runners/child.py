@@ -40,10 +40,10 @@ from runstate.pipeline.runners.messages import (
 from runstate.pipeline.runners.outcome import ORPHANED, outcome_of_exit
 from runstate.pipeline.runners.pipes import LineCutter, PipeReader
 from runstate.pipeline.runners.spawner import ForkServerGone, Spawner
-from runstate.pipeline.stage import AsyncFunction, Command, PlainFunction, Stage
+from runstate.pipeline.stage import LEASE_S, AsyncFunction, Command, PlainFunction, Stage
 from runstate.ports import Report, StageTask
 
-HEARTBEAT_S = 10.0
+BEATS = 3  # of a quiet worker within its lease
 PRELOAD_S = 60.0  # a module that takes longer to import is imported by each stage itself
 
 
@@ -54,13 +54,13 @@ class ChildRunner:
     """
 
     def __init__(
-        self, pipelines: Iterable[Pipeline], *, heartbeat_s: float = HEARTBEAT_S, preload: bool = True
+        self, pipelines: Iterable[Pipeline], *, heartbeat_s: float | None = None, preload: bool = True
     ) -> None:
         """Make a runner.
 
         Args:
             pipelines: Whose stages it executes, except for async ones.
-            heartbeat_s: Seconds of silence after which a worker reports that it is alive.
+            heartbeat_s: Seconds of silence after which a worker reports that it is alive; None: three times in its lease.
             preload: Whether the fork server imports the stages' modules before it forks.
         """
         self._stages = {
@@ -104,7 +104,7 @@ class ChildRunner:
         stage = self._stages.get((task.pipeline, task.stage))
         if stage is None:
             raise NotStartable(f"pipeline {task.pipeline} has no plain stage or command {task.stage} here")
-        go = _go(task, stage, self._heartbeat_s)
+        go = _go(task, stage, self._heartbeat_s or (stage.lease_s or LEASE_S) / BEATS)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         pipes = [os.pipe(), os.pipe()]

@@ -33,6 +33,7 @@ class _Process:
     session: int
     name: str
     is_dead: bool  #: A zombie: it executes nothing any more.
+    is_stopped: bool  #: By a signal, until another one lets it go on.
 
 
 def identify(pid: int) -> Worker:
@@ -99,6 +100,19 @@ def children_of(pid: int) -> set[int]:
         return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
     except OSError:  # not Linux, or a kernel without CONFIG_PROC_CHILDREN
         return {process.pid for process in _table().values() if process.parent == pid}
+
+
+def stands_still(pid: int) -> bool:
+    """Return whether all that process `pid` has started was stopped by a signal, or only waits for what was."""
+    children: dict[int, list[_Process]] = {}
+    for process in _table().values():
+        if not process.is_dead:
+            children.setdefault(process.parent, []).append(process)
+    descendants = list(children.get(pid, ()))
+    for process in descendants:
+        descendants += children.get(process.pid, ())
+    last = [process for process in descendants if process.pid not in children]
+    return bool(last) and all(process.is_stopped for process in last)
 
 
 def has_session(pid: int) -> bool:
@@ -243,6 +257,7 @@ def _read_stat(pid: int) -> _Process | None:
         session=int(fields[3]),
         name=head.partition("(")[2],
         is_dead=fields[0] in _DEAD,
+        is_stopped=fields[0] == "T",
     )
 
 
@@ -259,6 +274,7 @@ def _ask_psutil(pid: int) -> _Process | None:
                 session=os.getsid(pid),
                 name=found.name(),
                 is_dead=found.status() == psutil.STATUS_ZOMBIE,
+                is_stopped=found.status() == psutil.STATUS_STOPPED,
             )
     except (psutil.Error, OSError):
         return None

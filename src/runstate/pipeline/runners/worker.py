@@ -42,7 +42,7 @@ from runstate.pipeline.runners.outcome import (
     outcome_of_value,
     traceback_lines,
 )
-from runstate.pipeline.runners.process import MARK, identify, mark_of, name_of
+from runstate.pipeline.runners.process import MARK, identify, mark_of, name_of, stands_still
 from runstate.pipeline.stage import Place
 from runstate.ports import StageTask
 
@@ -186,12 +186,15 @@ class _Worker:
             raise interruption
 
     def _speak(self) -> None:
-        fold_until = 0.0
+        fold_until = looked_at = 0.0
         while not self._over.is_set():
             now = time.monotonic()
-            beat_at = self._sent_at + self._go.heartbeat_s
+            beat_at = max(self._sent_at, looked_at) + self._go.heartbeat_s
             if now >= beat_at:
-                self._send(HeartbeatHeard())
+                looked_at = now
+                # This process lives; what the command does must too, or its lease runs out.
+                if self._command is None or not stands_still(os.getpid()):
+                    self._send(HeartbeatHeard())
             elif now < fold_until:
                 self._over.wait(min(fold_until, beat_at) - now)  # what comes meanwhile is folded into one
             else:
