@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Mount, Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from runstate.client.reporting import LEASE_S, PROGRESS_INTERVAL_S
@@ -36,7 +36,7 @@ from runstate.server.files import Files
 from runstate.server.idempotency import IdempotencyKeys
 from runstate.server.logs import Logs
 from runstate.server.maintenance import Maintenance
-from runstate.server.problems import answer_error, answer_http_error
+from runstate.server.problems import answer_bug, answer_error, answer_http_error
 from runstate.server.reads import Reads
 from runstate.server.stream import Streams
 from runstate.server.webhooks import WebhookRoutes
@@ -237,14 +237,17 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/health", reads.health),
         Route("/ready", reads.ready),
         # A mount of its own: an unknown path below it is the API's 404, not the dashboard's.
-        Mount("/api", routes=api),
+        Mount("/api", Router(api, redirect_slashes=False)),
         *dashboard_routes(),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[*_cross_origin(policy), Middleware(AccessControl, policy=policy, clock=engine.clock)],
-        exception_handlers={RunstateError: answer_error, HTTPException: answer_http_error},
+        exception_handlers={RunstateError: answer_error, HTTPException: answer_http_error, Exception: answer_bug},
     )
+    # A path with a slash too many is no path of ours: a redirect would name a scheme that a proxy in front may not speak.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _cross_origin(policy: Policy) -> list[Middleware]:

@@ -31,6 +31,7 @@ STATUS_OF = {
     "unsupported_media_type": 415,
     "invalid": 422,
     "too_many": 429,
+    "internal": 500,
     "behind": 503,
     "unavailable": 503,
 }
@@ -87,6 +88,11 @@ def answer_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RunstateError)
     problem = problem_of(error)
     return problem.response({"Retry-After": "1"} if STATUS_OF[problem.code] == 503 else None)
+
+
+def answer_bug(_: Request, error: Exception) -> Response:
+    """Answer where runstate itself is wrong; the traceback is in the log, the words of the exception are nobody else's."""
+    return Problem("internal", f"runstate met a bug of its own ({type(error).__name__}); its log says more").response()
 
 
 def answer_http_error(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 import msgspec
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from runstate.core.canonical import Json, decode
 from runstate.core.errors import InvalidValue, PeerError
@@ -75,20 +75,19 @@ async def body_of(request: Request, members: dict[str, type | tuple[type, ...]])
     Raises:
         Problem: It is too large, not JSON, not an object, or has other members.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Problem("too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+    body = await _whole_body(request)
     if not body.strip():
         return {}
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise Problem("unsupported_media_type", f"the body is encoded as {coding}; send it as it is")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem(
             "unsupported_media_type", f"the body is {kind or 'of no named type'}; send Content-Type: application/json"
         )
     try:
-        value = decode(bytes(body))
+        value = decode(body)
     except InvalidValue as exc:
         raise Problem("bad_json", f"the body is {exc}") from exc
     if not isinstance(value, dict):
@@ -102,3 +101,16 @@ async def body_of(request: Request, members: dict[str, type | tuple[type, ...]])
                 f"member {name} is of the wrong type: {msgspec.json.encode(member)[:40].decode(errors='replace')}",
             )
     return value
+
+
+async def _whole_body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise Problem("too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+    except ClientDisconnect:
+        # Nobody is there to read this; without it a caller who hangs up would be logged as a bug of ours.
+        raise Problem("bad_json", "the connection ended before the body did") from None
+    return bytes(body)

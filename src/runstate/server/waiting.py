@@ -39,8 +39,10 @@ class Condition:
 
     def is_met(self, document: Document) -> bool:
         """Return whether the reader wants to see `document`."""
-        if self.wait_s is None and self.after is None:
-            return not self.is_any and str(document.position) not in self.tags
+        if self.after is None and self.is_any:
+            return False
+        if self.after is None and self.wait_s is None:
+            return str(document.position) not in self.tags
         return self.after is None or document.position.order > self.after.order
 
 
