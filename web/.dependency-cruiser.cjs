@@ -20,7 +20,10 @@ module.exports = {
       name: 'no-orphans',
       severity: 'error',
       comment: 'A file that nothing imports is dead.',
-      from: { orphan: true, pathNot: ['\\.d\\.ts$', '\\.config\\.ts$', '/test/', 'src/(index|main)\\.tsx?$'] },
+      from: {
+        orphan: true,
+        pathNot: ['\\.d\\.ts$', '\\.config\\.ts$', '/test/', 'src/(index|main)\\.tsx?$', '^examples/page\\.tsx$'],
+      },
       to: {},
     },
     {
@@ -45,10 +48,10 @@ module.exports = {
       to: { pathNot: ['^packages/react/src', '^packages/client/src/index\\.ts$', 'node_modules/(@types/)?react/'] },
     },
     {
-      name: 'dashboard-through-the-front-doors',
+      name: 'pages-through-the-front-doors',
       severity: 'error',
-      comment: 'The dashboard uses what users may use: the public names of the two packages.',
-      from: { path: '^apps/dashboard/src' },
+      comment: 'The dashboard and the example use what users may use: the public names of the two packages.',
+      from: { path: '^(apps/dashboard/src|examples/)' },
       to: { path: '^packages/', pathNot: '^packages/(client|react)/src/index\\.ts$' },
     },
     {
