@@ -30,7 +30,7 @@ WEB_SOURCES := $(shell find web \( -name node_modules -o -name dist -o -name tes
     -o -type f -not -name '*.tsbuildinfo' -print 2>/dev/null)
 CHECKS := lint types arch web-check unit
 
-.PHONY: help demo test setup web lint types arch web-check unit rules reference screenshots sweep fmt dist clean
+.PHONY: help demo test setup web lint types arch web-check unit rules reference screenshots sweep bench fmt dist clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -104,6 +104,9 @@ screenshots: setup web ## each page of the dashboard in light and dark, into doc
 sweep: setup ## kill the server at every write and at 200 random times, race 1600 starts: what `make test` takes samples of
 	@RUNSTATE_SWEEP=1 $(BIN)/pytest -s tests/sweep
 
+bench: setup web ## measure ours, the limit and the peers (FULL=1: the whole table, an hour or so; ROWS="poll run": only these)
+	@$(BIN)/python -m benchmarks $(if $(FULL),--full) $(ROWS)
+
 fmt: setup $(MODULES) ## format the code, and mend what ruff and biome can
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
@@ -116,5 +119,5 @@ dist: setup web ## the wheel and the source distribution, in dist/
 
 clean: ## remove everything that make made
 	rm -rf .venv .uv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf web/node_modules src/runstate/server/dashboard
+	rm -rf web/node_modules src/runstate/server/dashboard benchmarks/peers/.venv benchmarks/peers/node_modules
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

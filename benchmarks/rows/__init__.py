@@ -1,0 +1,1 @@
+"""The rows of the table: each a script that measures some lines and returns them."""
