@@ -2,12 +2,14 @@
 
 A key belongs to a token, a method and a path. The same key with the same body returns the first answer, also after a
 restart; with another body it is refused. A twin in flight waits. Refusals are not kept: nothing happened.
+An answer is kept for 48 h; the next command with a key lets go of those whose time is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -46,6 +48,8 @@ class IdempotencyKeys:
     def __init__(self, manager: PipelineStateManager, clock: Clock) -> None:
         self._manager, self._clock = manager, clock
         self._in_flight: dict[str, asyncio.Event] = {}
+        # When each kept answer was given, the oldest first: what is over is found without looking at the others.
+        self._ages = deque(sorted((_decoded(kept).at_ms, name) for name, kept in manager.answers.items()))
 
     async def run(
         self, request: Request, body: dict[str, Json], demands: Demands, command: Command
@@ -70,6 +74,7 @@ class IdempotencyKeys:
         if self._manager.trouble is not None:
             # An answer whose commit the journal refused stands among the others until the store has been read again.
             raise Problem("unavailable", f"the journal refuses writes: {self._manager.trouble}")
+        self._forget_old()
         kept = self._find(name, body_digest)
         if kept is not None:
             return None, kept
@@ -92,6 +97,7 @@ class IdempotencyKeys:
                 document=msgspec.Raw(document.encoded),
             )
             made.append(Note(ANSWER, name, msgspec.json.encode(answer)))
+            self._ages.append((answer.at_ms, name))
             return made[0]
 
         document = await command(Demands(demands.expected, note))
@@ -104,19 +110,24 @@ class IdempotencyKeys:
         kept = self._manager.answers.get(name)
         if kept is None:
             return None
-        answer = msgspec.json.decode(kept, type=Answer)
+        answer = _decoded(kept)
         if answer.body_digest != body_digest:
             raise Problem(
                 "invalid", "this Idempotency-Key was used with another body; use a new key for another command"
             )
         return answer
 
-    async def forget_old(self) -> None:
-        """Let go of answers whose time is over."""
+    def _forget_old(self) -> None:
+        """Let go of answers whose time is over, in memory and in the journal."""
         before_ms = self._clock.now_ms() - KEEP_MS
-        for name, kept in list(self._manager.answers.items()):
-            if msgspec.json.decode(kept, type=Answer).at_ms < before_ms:
-                await self._manager.keep(Note(ANSWER, name, None))
+        while self._ages and self._ages[0][0] < before_ms:
+            _, name = self._ages.popleft()
+            if name in self._manager.answers:  # not where the journal refused it
+                self._manager.keep(Note(ANSWER, name, None))
+
+
+def _decoded(kept: bytes) -> Answer:
+    return msgspec.json.decode(kept, type=Answer)
 
 
 def _name(request: Request, key: str) -> str:

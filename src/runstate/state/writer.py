@@ -196,5 +196,18 @@ def perform(journal: Journal, work: Sequence[Work]) -> Result:
         case _:
             appends = tuple(piece for piece in work if isinstance(piece, Append))
             commits = [piece.commit for piece in appends if piece.commit is not None]
-            journal.append(commits, [note for piece in appends for note in piece.notes])
+            journal.append(commits, _loose_notes(appends))
             return Appended(len(appends))
+
+
+def _loose_notes(appends: Sequence[Append]) -> list[Note]:
+    """Return the notes beside the commits that count: a journal takes them after all commits of the batch.
+
+    So one that a later commit replaces must not be among them.
+    """
+    loose: dict[tuple[str, str], Note] = {}
+    for piece in appends:
+        for note in piece.commit.notes if piece.commit is not None else ():
+            loose.pop((note.kind, note.id), None)
+        loose |= {(note.kind, note.id): note for note in piece.notes}
+    return list(loose.values())
