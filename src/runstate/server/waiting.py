@@ -45,6 +45,15 @@ class Condition:
             return str(document.position) not in self.tags
         return self.after is None or document.position.order > self.after.order
 
+    def is_of_another_life(self, document: Document, epoch: str) -> bool:
+        """Return whether the reader may have seen what this incarnation of the store, a restored backup, never had (V1).
+
+        Then positions tell nothing of which is newer; only the very same one is known to be the same document.
+        """
+        if self.after is None or self.after.epoch == epoch:
+            return False
+        return str(document.position) not in (*self.tags, str(self.after))
+
 
 def condition_of(query: dict[str, str], headers: Headers) -> Condition:
     """Return what the query and the headers ask.
@@ -124,6 +133,8 @@ async def newer(
     await reach(manager, condition.least)
     await reach(manager, condition.after)
     document = await find()
+    if condition.is_of_another_life(document, manager.head.epoch):
+        return document, True
     if condition.is_met(document) or not condition.wait_s:
         return document, condition.is_met(document)
 
