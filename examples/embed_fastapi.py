@@ -1,6 +1,6 @@
 """runstate inside a FastAPI application: its routes below /runstate, its state a plain call away.
 
-Run it with `uvicorn examples.embed_fastapi:host`.
+Run it with `uvicorn examples.embed_fastapi:host --timeout-graceful-shutdown 5`: streams would last for ever.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """runstate inside a Starlette application: its routes below /runstate, its state a plain call away.
 
-Run it with `uvicorn examples.embed_starlette:app`.
+Run it with `uvicorn examples.embed_starlette:app --timeout-graceful-shutdown 5`: streams would last for ever.
 """
 
 from __future__ import annotations
