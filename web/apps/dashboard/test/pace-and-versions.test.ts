@@ -1,3 +1,4 @@
+import { ProblemError } from '@runstate/client'
 import { describe, expect, test } from 'vitest'
 import { EPOCH, entry, fakeClient, run } from '../../../packages/react/test/fake-client.ts'
 import { paced } from '../src/store/paced.ts'
@@ -58,12 +59,30 @@ describe('versions', () => {
     answerRun(client, 8)
     client.asked.find(({ what }) => what === 'history')?.answer({ floor: 1, head: 9, commits: [] })
     await settle()
-    expect(versions.get()).toEqual({ found: null, asking: true, trouble: null })
+    expect(versions.get()).toEqual({ found: null, asking: true, trouble: null, floor: null })
     answerRun(client, 3)
     answerRun(client, 2)
     client.asked.findLast(({ what }) => what === 'history')?.answer({ floor: 1, head: 9, commits: [] })
     await settle()
     expect(versions.get().found).toMatchObject({ version: 3, before: { version: 2 } })
     expect(versions.get().asking).toBe(false)
+    expect(versions.get().floor).toEqual({ run: 'run-1', version: 1 })
+  })
+
+  test('a version below the floor is not there, and the floor is told all the same', async () => {
+    const client = fakeClient()
+    const versions = createVersions(client)
+    versions.look('run-1', 3)
+    const gone = new ProblemError({ status: 410, code: 'compacted' })
+    for (const one of client.asked.filter(({ what }) => what === 'run')) one.refuse(gone)
+    client.asked.find(({ what }) => what === 'history')?.answer({ floor: 12, head: 20, commits: [] })
+    await settle()
+
+    expect(versions.get()).toEqual({
+      found: null,
+      asking: false,
+      trouble: 'Version 3 has been thinned out; only 12 and later are kept.',
+      floor: { run: 'run-1', version: 12 },
+    })
   })
 })

@@ -21,6 +21,18 @@ export function differences(before: unknown, after: unknown, path = ''): readonl
   return [{ path, before: before as Json | undefined, after: after as Json | undefined }]
 }
 
+/** What changes in each commit, or nearly, and so tells nothing. */
+const DULL = /^\/(updated_at|version|epoch|schema)$|\/heartbeat_at$/
+
+/** Return `rows` with those first that tell what happened. */
+export function tellingFirst(rows: readonly Difference[]): readonly Difference[] {
+  return rows.toSorted((a, b) => Number(isDull(a)) - Number(isDull(b)))
+}
+
+export function isDull({ path }: Difference): boolean {
+  return DULL.test(path)
+}
+
 /** Return what `patch` does to `before`, leaf by leaf. */
 export function patchRows(before: unknown, patch: readonly PatchOperation[]): readonly Difference[] {
   return patch.flatMap(({ op, path, value }) => {
@@ -31,8 +43,7 @@ export function patchRows(before: unknown, patch: readonly PatchOperation[]): re
 
 /** `state running_analyzer → stopped; version 4 → 6`, for who wants to know what happened meanwhile. */
 export function meanwhile(before: object, after: object, most = 3): string {
-  const DULL = ['/updated_at', '/version', '/epoch', '/schema']
-  const all = differences(before, after).filter(({ path }) => !DULL.includes(path))
+  const all = differences(before, after).filter((one) => !isDull(one))
   const told = all.slice(0, most).map(({ path, before: was, after: is }) => {
     return `${path.slice(1).replaceAll('/', ' ')} ${brief(was)} → ${brief(is)}`
   })

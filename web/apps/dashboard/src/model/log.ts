@@ -13,6 +13,8 @@ export interface LogFilter {
   /** Empty: all stages. */
   readonly stage: string
   readonly search: string
+  /** Only what was said by then, as a document's time; null: everything. */
+  readonly until: string | null
 }
 
 /** More than this is not kept by a page; the oldest go first, behind a marker. */
@@ -32,12 +34,14 @@ function gapOf({ text }: LogLine): Gap {
 }
 
 /** Return the rows that the reader asked for; gaps stay, so that nobody takes a hole for silence. */
-export function matching(rows: readonly Row[], { stage, search }: LogFilter): readonly Row[] {
-  if (stage === '' && search === '') return rows
+export function matching(rows: readonly Row[], { stage, search, until }: LogFilter): readonly Row[] {
+  if (stage === '' && search === '' && until === null) return rows
   const wanted = search.toLowerCase()
   return rows.filter(
     (row) =>
       row.kind === 'gap' ||
-      ((stage === '' || row.stage === stage) && (wanted === '' || row.text.toLowerCase().includes(wanted))),
+      ((until === null || row.at <= until) &&
+        (stage === '' || row.stage === stage) &&
+        (wanted === '' || row.text.toLowerCase().includes(wanted))),
   )
 }

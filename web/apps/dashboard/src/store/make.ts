@@ -8,6 +8,7 @@ import { createProgress, type Observed } from './progress.ts'
 import { createRecentRuns, type RecentRunsStore } from './recent-runs.ts'
 import type { Route } from './route.ts'
 import { createRunsList, type RunsListStore } from './runs-list.ts'
+import { createSteps, type Steps } from './steps.ts'
 import { createTails, type TailsStore } from './tails.ts'
 import { createVersions, type VersionsStore } from './versions.ts'
 
@@ -19,6 +20,7 @@ export interface Stores {
   readonly list: RunsListStore
   readonly lookups: LookupsStore
   readonly versions: VersionsStore
+  readonly steps: Readable<Steps>
   readonly logs: LogsStore
   readonly tails: TailsStore
   readonly progress: Readable<Observed>
@@ -33,6 +35,7 @@ export function makeStores(client: Client, clock: Readable<number>, route: Reada
     list: createRunsList(client),
     lookups: createLookups(client),
     versions: createVersions(client),
+    steps: createSteps(client),
     logs: createLogs(client),
     tails: createTails(client),
     progress: createProgress(client),

@@ -17,12 +17,20 @@ export interface Version {
   readonly before: RunDocument | null
 }
 
+/** The oldest version that the server still has of a run. */
+export interface Floor {
+  readonly run: string
+  readonly version: number
+}
+
 export interface LookBack {
   /** The latest that was found; it may be of an earlier wish while `asking`. */
   readonly found: Version | null
   readonly asking: boolean
   /** Why the wish cannot be shown. */
   readonly trouble: string | null
+  /** Of the run that was asked for last; null until the server has said it. */
+  readonly floor: Floor | null
 }
 
 export interface VersionsStore extends Readable<LookBack> {
@@ -31,25 +39,34 @@ export interface VersionsStore extends Readable<LookBack> {
 }
 
 export function createVersions(client: Client): VersionsStore {
-  const shown = writable<LookBack>({ found: null, asking: false, trouble: null })
+  const shown = writable<LookBack>({ found: null, asking: false, trouble: null, floor: null })
   let wish: { readonly run: string; readonly version: number } | null = null
 
   const ask = async () => {
     for (let asked = wish; asked !== null; asked = wish === asked ? null : wish) {
       const { run, version } = asked
+      const history = client.getHistory(run, { after: version - 1, limit: 1 })
+      const told = history.then(
+        ({ floor }): Floor => ({ run, version: floor }),
+        () => null,
+      )
       try {
-        const [entry, history, before] = await Promise.all([
+        const [entry, { commits }, before] = await Promise.all([
           client.getRun(run, version),
-          client.getHistory(run, { after: version - 1, limit: 1 }),
+          history,
           version === 1 ? null : client.getRun(run, version - 1).catch(() => null),
         ])
-        const commit = history.commits.find((one) => one.version === version) ?? null
+        const floor = await told
+        const commit = commits.find((one) => one.version === version) ?? null
         if (wish === asked) {
           const found = { run, version, entry, commit, before: before?.document ?? null }
-          shown.set({ found, asking: false, trouble: null })
+          shown.set({ found, asking: false, trouble: null, floor })
         }
       } catch (reason) {
-        if (wish === asked) shown.set({ found: null, asking: false, trouble: troubleOf(reason, version) })
+        const floor = await told
+        if (wish === asked) {
+          shown.set({ found: null, asking: false, trouble: troubleOf(reason, version, floor), floor })
+        }
       }
     }
   }
@@ -67,9 +84,11 @@ export function createVersions(client: Client): VersionsStore {
   }
 }
 
-function troubleOf(reason: unknown, version: number): string {
+function troubleOf(reason: unknown, version: number, floor: Floor | null): string {
   const problem = reason instanceof ProblemError ? reason.problem : null
-  if (problem?.code === 'compacted') return `Version ${version} has been thinned out; only later ones are kept.`
+  if (problem?.code === 'compacted') {
+    return `Version ${version} has been thinned out; only ${floor === null ? 'later ones' : `${floor.version} and later`} are kept.`
+  }
   if (problem?.code === 'not_found') return `There is no version ${version} of this run.`
   return 'The version could not be loaded.'
 }

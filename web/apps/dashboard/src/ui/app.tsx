@@ -2,14 +2,13 @@ import { useLink, usePipelines, useView } from '@runstate/react'
 import { lazy, type ReactNode, Suspense } from 'react'
 import { explanation, freshnessOf } from '../model/freshness.ts'
 import type { Route } from '../store/route.ts'
-import { CurrentRun } from './current-run.tsx'
 import { NoPipelines, NoSuchPipeline, Waiting } from './empty.tsx'
 import { Header } from './header.tsx'
 import { LinkBadge } from './link-badge.tsx'
 import { Login } from './login.tsx'
 import { Notice } from './notice.tsx'
 import { Overview } from './overview.tsx'
-import { PastRun } from './past-run.tsx'
+import { RunPage } from './run-page.tsx'
 import { useNow, useRoute } from './stores.tsx'
 
 const RunsPage = lazy(() => import('./runs-page.tsx').then(({ RunsPage: Page }) => ({ default: Page })))
@@ -59,6 +58,6 @@ function Page({ route }: { readonly route: Route }): ReactNode {
   if (route.page === 'overview') return pipelines.length === 0 ? <NoPipelines /> : <Overview />
   const pipeline = pipelines.find((one) => one.pipeline === route.pipeline)
   if (pipeline === undefined) return <NoSuchPipeline name={route.pipeline} />
-  if (route.page === 'pipeline') return <CurrentRun key={pipeline.pipeline} pipeline={pipeline} />
-  return <PastRun key={route.run} pipeline={pipeline} id={route.run} version={route.version} />
+  const picked = route.page === 'run' ? route : { run: null, version: null }
+  return <RunPage key={pipeline.pipeline} pipeline={pipeline} id={picked.run} version={picked.version} />
 }

@@ -16,15 +16,19 @@ const WORDS = {
 interface Props {
   readonly runId: string
   readonly stages: readonly string[]
+  /** The moment that the reader looks back at, as a document's time; null: the present. */
+  readonly until: string | null
+  /** Whether the page shows the present: else nobody knows what the log says by now. */
+  readonly current: boolean
 }
 
 /** The run's log: only the rows in sight are in the page. It stays at its end until the reader scrolls away. */
-export function LogPanel({ runId, stages }: Props): ReactNode {
+export function LogPanel({ runId, stages, until, current }: Props): ReactNode {
   const { rows, state } = useLog(runId)
   const [stage, setStage] = useState('')
   const [search, setSearch] = useState('')
   const asked = useDeferredValue(search)
-  const shown = useMemo(() => matching(rows, { stage, search: asked }), [rows, stage, asked])
+  const shown = useMemo(() => matching(rows, { stage, search: asked, until }), [rows, stage, asked, until])
   const box = useRef<HTMLDivElement>(null)
   const [atEnd, setAtEnd] = useState(true)
   const list = useVirtualizer({
@@ -43,7 +47,7 @@ export function LogPanel({ runId, stages }: Props): ReactNode {
       <div className="log-head">
         <h2 id="log">Log</h2>
         <span className="quiet" role="status">
-          {WORDS[state]}
+          {until !== null ? 'as far as it went then' : state === 'following' && !current ? 'as it was' : WORDS[state]}
         </span>
         <label className="unseen" htmlFor="log-stage">
           Stage of the log

@@ -3,6 +3,7 @@ import { lazy, type ReactNode, Suspense } from 'react'
 import { lastTimes } from '../model/last-time.ts'
 import { failedStage, ownError } from '../model/lede.ts'
 import { hrefTo } from '../store/route.ts'
+import type { Shown } from './change.ts'
 import { ErrorText } from './error-text.tsx'
 import { FailedLines } from './failed-lines.tsx'
 import { Metadata } from './metadata.tsx'
@@ -13,7 +14,7 @@ import { RecentRuns } from './recent-runs.tsx'
 import { RunFacts } from './run-facts.tsx'
 import { RunTitle } from './run-title.tsx'
 import { Stages } from './stages.tsx'
-import { useRecentRuns, useStores, useVersion } from './stores.tsx'
+import { useRecentRuns, useStores } from './stores.tsx'
 import { TimeTravel } from './time-travel.tsx'
 import { Timeline } from './timeline.tsx'
 
@@ -21,12 +22,6 @@ const LogPanel = lazy(() => import('./log-panel.tsx').then(({ LogPanel: Panel })
 
 /** Of the runs that the strip shows, so many are listed. */
 const RECENT = 10
-
-export interface Shown {
-  readonly position: string
-  readonly digest: string
-  readonly verified: boolean
-}
 
 interface Props {
   readonly pipeline: PipelineDocument
@@ -38,6 +33,8 @@ interface Props {
   readonly head: number
   /** The version that the reader looks back at; null: the latest. */
   readonly wanted: number | null
+  /** The address of the run as it is. */
+  readonly latest: string
   /** The moment that the page shows; null when it is not known. */
   readonly now: number | null
   /** Whether the page shows the present. */
@@ -47,11 +44,10 @@ interface Props {
 }
 
 /** One run, whole, beside the runs before it: the layout of the page. */
-export function RunView({ pipeline, run, entry, head, wanted, now, current, children }: Props): ReactNode {
+export function RunView({ pipeline, run, entry, head, wanted, latest, now, current, children }: Props): ReactNode {
   const name = pipeline.pipeline
   const { recent } = useStores()
   const list = useRecentRuns(name)
-  const back = useVersion(run.run_id, wanted)
   const error = ownError(run)
   const failed = run.state === 'failed' ? failedStage(run) : null
   return (
@@ -62,13 +58,21 @@ export function RunView({ pipeline, run, entry, head, wanted, now, current, chil
       <div className="column">
         {error !== null && <ErrorText error={error} code={run.error_code} />}
         <Stages run={run} lastTimes={lastTimes(list.runs, run.run_id)} now={now} />
-        {failed !== null && run.run_id !== null && <FailedLines runId={run.run_id} stage={failed} />}
+        {failed !== null && run.run_id !== null && (
+          <FailedLines runId={run.run_id} stage={failed} attempt={run.stages[failed]?.attempt ?? 0} />
+        )}
         {run.run_id !== null && (
           <>
             <Timeline run={run} now={now} />
-            <TimeTravel pipeline={name} runId={run.run_id} head={head} wanted={wanted} back={back} entry={entry} />
+            <TimeTravel run={run} runId={run.run_id} head={head} wanted={wanted} latest={latest} entry={entry} />
             <Suspense fallback={<section className="log" aria-label="Log" />}>
-              <LogPanel key={run.run_id} runId={run.run_id} stages={run.stage_order} />
+              <LogPanel
+                key={run.run_id}
+                runId={run.run_id}
+                stages={run.stage_order}
+                until={wanted === null ? null : run.updated_at}
+                current={current}
+              />
             </Suspense>
             <Report run={run} />
           </>

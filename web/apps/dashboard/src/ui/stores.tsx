@@ -12,6 +12,7 @@ import type { Readable } from '../store/observable.ts'
 import { attemptKey } from '../store/progress.ts'
 import type { RecentRuns } from '../store/recent-runs.ts'
 import type { Route } from '../store/route.ts'
+import type { Step } from '../store/steps.ts'
 import { tailKey } from '../store/tails.ts'
 import type { LookBack } from '../store/versions.ts'
 
@@ -72,7 +73,18 @@ export function useVersion(run: string | null, version: number | null): LookBack
   useEffect(() => {
     if (run !== null && version !== null) versions.look(run, version)
   }, [versions, run, version])
-  return useReadable(versions)
+  return useLookBack()
+}
+
+/** Return the version that somebody looks at. */
+export function useLookBack(): LookBack {
+  return useReadable(useStores().versions)
+}
+
+/** Return how the run came to the version that the page shows; undefined while it has not moved. */
+export function useStep(run: string | null): Step | undefined {
+  const steps = useReadable(useStores().steps)
+  return run === null ? undefined : steps[run]
 }
 
 export function useLog(runId: string): Log {

@@ -1,49 +1,60 @@
+import type { RunDocument } from '@runstate/client'
 import type { ReactNode } from 'react'
 import { clock, instant, shortPosition } from '../format.ts'
-import { brief, patchRows } from '../model/diff.ts'
 import { hrefTo } from '../store/route.ts'
-import type { LookBack } from '../store/versions.ts'
+import { type Shown, useChange } from './change.ts'
+import { PatchRows } from './patch-rows.tsx'
+import { useLookBack } from './stores.tsx'
 
 interface Props {
-  readonly pipeline: string
+  /** As the page shows it, of whatever version. */
+  readonly run: RunDocument
   readonly runId: string
   /** The latest version that is known. */
   readonly head: number
   /** The version that the reader wants to see; null: the latest, as it comes. */
   readonly wanted: number | null
-  readonly back: LookBack
+  /** The address of the run as it is. */
+  readonly latest: string
   /** Where and as what the page shows the run; null where only a list gave it. */
-  readonly entry: { readonly position: string; readonly digest: string; readonly verified: boolean } | null
+  readonly entry: Shown | null
 }
 
-/** A slider over the versions of the run: the whole page shows the one that is chosen. */
-export function TimeTravel({ pipeline, runId, head, wanted, back, entry }: Props): ReactNode {
-  const found = wanted === null ? null : back.found
+/** A slider over the versions of the run: the whole page shows the one that is chosen, and what it changed. */
+export function TimeTravel({ run, runId, head, wanted, latest, entry }: Props): ReactNode {
+  const change = useChange(run, wanted)
+  const { trouble, floor } = useLookBack()
+  const first = floor?.run === runId ? Math.min(head, floor.version) : 1
   const go = (version: number) => {
     // Not a step of the browser's history for each notch.
-    window.location.replace(version >= head ? hrefTo(pipeline, runId) : hrefTo(pipeline, runId, version))
+    window.location.replace(version >= head ? latest : hrefTo(run.pipeline, runId, version))
   }
-  const at = instant(found?.commit?.at ?? null)
+  const known = entry ?? change?.entry ?? null
+  const at = instant(run.updated_at)
   return (
     <section aria-labelledby="time-travel" className="time-travel">
       <h2 id="time-travel">Time travel</h2>
       <div className="slider">
-        <span className="mono">v 1</span>
+        <span className="mono" title={first === 1 ? undefined : 'Older versions have been thinned out'}>
+          v {first}
+        </span>
         <input
           type="range"
-          min={1}
-          max={Math.max(1, head)}
+          min={first}
+          max={Math.max(first, head)}
           value={Math.min(head, wanted ?? head)}
-          disabled={head < 2}
+          disabled={head <= first}
           aria-label="Version of the run"
           aria-valuetext={wanted === null ? `version ${head}, the latest` : `version ${wanted} of ${head}`}
           onChange={(event) => go(Number(event.target.value))}
         />
         <span className="mono slider-at">v {wanted ?? head}</span>
         {wanted === null ? (
-          <span className="quiet">latest · drag to look back</span>
+          <span className="quiet slider-where">latest · drag to look back</span>
         ) : (
-          <a href={hrefTo(pipeline, runId)}>to the latest, v {head}</a>
+          <a className="slider-where" href={latest}>
+            to the latest, v {head}
+          </a>
         )}
       </div>
       {/* biome-ignore lint/a11y/useSemanticElements: a fieldset is for inputs */}
@@ -54,36 +65,24 @@ export function TimeTravel({ pipeline, runId, head, wanted, back, entry }: Props
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls is reachable by keyboard
         tabIndex={0}
       >
-        {back.trouble !== null && wanted !== null ? (
-          <p role="alert">{back.trouble}</p>
+        {trouble !== null && wanted !== null ? (
+          <p role="alert">{trouble}</p>
         ) : (
-          entry !== null && (
-            <p className="patch-head">
-              {at !== null && <span>{clock(at)}</span>}
-              <span title={entry.position}>{shortPosition(entry.position)}</span>
-              <span title={entry.digest}>{entry.digest.slice(0, 20)}…</span>
-              <span>{entry.verified ? 'digest verified' : 'digest not verified'}</span>
-            </p>
-          )
+          <p className="patch-head">
+            {at !== null && <time dateTime={run.updated_at ?? undefined}>{clock(at)}</time>}
+            {known !== null && (
+              <>
+                <span title={known.position}>{shortPosition(known.position)}</span>
+                <span title={known.digest}>{known.digest.slice(0, 16)}…</span>
+                <span>{known.verified ? 'digest verified' : 'digest not verified'}</span>
+              </>
+            )}
+            <a href={hrefTo(run.pipeline, runId, run.version)} title="An address that shows this version for ever">
+              link to v {run.version}
+            </a>
+          </p>
         )}
-        {found !== null && (
-          <>
-            {found.commit?.patch === null && <p>The first version of the run.</p>}
-            {found.commit === null && <p>The server has no commit for this version any more.</p>}
-            <ul aria-label={`What changed from version ${found.version - 1} to ${found.version}`}>
-              {patchRows(found.before, found.commit?.patch ?? []).map(({ path, before, after }) => (
-                <li key={path}>
-                  <span className="patch-path">{path}</span>
-                  <span>
-                    {before !== undefined && <del>{brief(before)}</del>}
-                    {before !== undefined && after !== undefined && ' → '}
-                    {after !== undefined && <ins>{brief(after)}</ins>}
-                  </span>
-                </li>
-              ))}
-            </ul>
-          </>
-        )}
+        {change !== null && <PatchRows change={change} />}
       </div>
     </section>
   )
