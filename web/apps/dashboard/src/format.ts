@@ -34,6 +34,13 @@ export function dayClock(at: number, now: number): string {
   return `${sameYear ? day : `${day} ${date.getFullYear()}`} ${clock(at).slice(0, 5)}`
 }
 
+/** `today 13:00`, `tomorrow 13:00`, `26 Nov 13:00`: something that is still to come. */
+export function upcoming(at: number, now: number): string {
+  const days = Math.round((dayOf(at) - dayOf(now)) / DAY)
+  if (days !== 0 && days !== 1) return dayClock(at, now)
+  return `${days === 0 ? 'today' : 'tomorrow'} ${clock(at).slice(0, 5)}`
+}
+
 /** When the day of `at` began in the reader's zone. */
 export function dayOf(at: number): number {
   return new Date(at).setHours(0, 0, 0, 0)

@@ -11,6 +11,7 @@ import {
   shortId,
   shortPosition,
   took,
+  upcoming,
   whole,
 } from '../src/format.ts'
 
@@ -24,6 +25,12 @@ describe('times', () => {
     expect(dayClock(at(23, 7, 4, 9), at(23, 23))).toBe('07:04:09')
     expect(dayClock(at(22, 23, 59, 59), at(23, 0))).toBe('22 Nov 23:59')
     expect(dayClock(new Date(2025, 11, 31, 8).getTime(), at(1, 0))).toBe('31 Dec 2025 08:00')
+  })
+
+  test('a time to come names its day', () => {
+    expect(upcoming(at(23, 7, 0, 0), at(23, 0))).toBe('today 07:00')
+    expect(upcoming(at(24, 7, 0, 0), at(23, 23))).toBe('tomorrow 07:00')
+    expect(upcoming(at(25, 7, 0, 0), at(23, 23))).toBe('25 Nov 07:00')
   })
 
   test('what is no time is nothing', () => {

@@ -41,7 +41,7 @@ export function Compare({ runs: [a, b] }: { readonly runs: readonly [string, str
               <th scope="col">Stage</th>
               <RunHead run={one} />
               <RunHead run={other} />
-              <th scope="col">Difference</th>
+              <th scope="col">Change</th>
             </tr>
           </thead>
           <tbody>
@@ -107,7 +107,7 @@ function Cell({ run, stage, lasted, longest }: CellProps): ReactNode {
   const style = { '--share': (lasted ?? 0) / longest } as CSSProperties
   return (
     <td>
-      <span className="compare-bar" data-look={stageLook(record)} style={style} />
+      {lasted !== null && <span className="compare-bar" data-look={stageLook(record)} style={style} />}
       {words(lasted)}
       <span className="quiet"> {record.state === 'success' ? '' : record.state}</span>
     </td>

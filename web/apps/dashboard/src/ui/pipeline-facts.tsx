@@ -43,7 +43,7 @@ export function PipelineFacts({ pipeline, current }: Props): ReactNode {
         </div>
         <div>
           <dt>Next run</dt>
-          <dd>{schedule === null ? 'when somebody starts it' : <Moment at={schedule.next_run_at} />}</dd>
+          <dd>{schedule === null ? 'when somebody starts it' : <Moment at={schedule.next_run_at} isNext />}</dd>
         </div>
         {schedule !== null && schedule.queued_at !== null && (
           <div>

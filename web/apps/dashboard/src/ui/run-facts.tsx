@@ -59,7 +59,9 @@ function stopWords({ by, reason }: NonNullable<RunDocument['stop_requested']>): 
 
 /** When the stage that runs now was last heard of: a silent worker is seen before its lease ends. */
 function heard(run: RunDocument, now: number | null): string {
-  const at = run.current_stage === null ? null : instant(run.stages[run.current_stage]?.heartbeat_at ?? null)
-  if (!isActive(run) || at === null || now === null) return '–'
+  const stage = run.current_stage === null ? undefined : run.stages[run.current_stage]
+  const at = instant(stage?.heartbeat_at ?? null)
+  // Between two attempts there is no worker that could be silent.
+  if (!isActive(run) || stage?.state !== 'running' || at === null || now === null) return '–'
   return ago(Math.max(0, now - at))
 }

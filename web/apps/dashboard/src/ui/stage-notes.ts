@@ -34,11 +34,16 @@ export function howNote(stage: StageRecord, { samples, lastTime, now }: Pace): s
   return rest === null ? pace : `${pace} · ${remaining(rest)}`
 }
 
-function progressNote(progress: StageRecord['progress']): string {
+/** `3 of 10 files`; empty while nothing was said. */
+export function amountNote(progress: StageRecord['progress']): string {
   if (progress === null) return ''
-  const { done, total, unit, message } = progress
-  const amount = `${total === null ? count(done) : `${count(done)} of ${count(total)}`}${unit === null ? '' : ` ${unit}`}`
-  return message === null || message === '' ? amount : `${amount} · ${message}`
+  const { done, total, unit } = progress
+  return `${total === null ? count(done) : `${count(done)} of ${count(total)}`}${unit === null ? '' : ` ${unit}`}`
+}
+
+function progressNote(progress: StageRecord['progress']): string {
+  const message = progress?.message ?? ''
+  return message === '' ? amountNote(progress) : `${amountNote(progress)} · ${message}`
 }
 
 const MOST_OUTPUTS = 4

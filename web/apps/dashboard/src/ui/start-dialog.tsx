@@ -36,7 +36,9 @@ export function StartDialog({ pipeline, onCancel, onStart }: Props): ReactNode {
       onGo={start}
     >
       <label className="field">
-        Metadata, one <code>name = value</code> per line
+        <span>
+          Metadata, one <code>name = value</code> per line
+        </span>
         <textarea
           rows={4}
           spellCheck={false}
