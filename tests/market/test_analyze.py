@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from runstate import Fatal
-from runstate.market.analyze import _instant_us
 from runstate.market.config import Clock
 from runstate.market.demo import write_demo
 from runstate.market.pipeline import analyzer
+from runstate.market.plan import instant_us
 from tests.market.oracle import Bar, Day, at, judge, profit, read_bars
 from tests.market.world import FakeContext, bar, run_stages, write_project
 
@@ -227,8 +227,9 @@ def test_progress_counts_instrument_days(tmp_path):
     context.seen.clear()
     analyzer(context)
 
-    assert [seen[:3] for seen in context.seen] == [(n, 3, "instrument-days") for n in (0, 1, 2, 3)]
-    assert context.seen[1][3] == "X 2011-01-04"
+    assert [seen[:3] for seen in context.seen] == [(n, 3, "instrument-days") for n in (0, 1, 2, 3, 3)]
+    assert [seen[3] for seen in context.seen[1:4]] == ["X 2011-01-03", "X 2011-01-04", "X 2011-01-05"]
+    assert context.seen[-1][3].endswith(" instrument-days/s")
 
 
 @pytest.mark.parametrize(
@@ -282,9 +283,9 @@ def test_session_times_are_local(day, clock, utc):
     """One that the clock skips reads one gap later, of a double one the first counts."""
     from zoneinfo import ZoneInfo
 
-    instant_us = _instant_us(day, clock, ZoneInfo("America/New_York"))
+    instant = instant_us(day, clock, ZoneInfo("America/New_York"))
 
-    assert datetime.fromtimestamp(instant_us / 1e6, UTC).isoformat() == utc
+    assert datetime.fromtimestamp(instant / 1e6, UTC).isoformat() == utc
 
 
 def test_the_same_bars_give_the_same_results_in_the_same_bytes(tmp_path):

@@ -26,7 +26,7 @@ def config_with(tmp_path):
 
 
 def days(config: Config, first: date, last: date) -> list[tuple[date, date]]:
-    return trade_days(config.sessions[0], config, first, last).between(first, last)
+    return trade_days(config, [(config.sessions[0], first, last)])["S1"].between(first, last)
 
 
 def test_without_a_calendar_friday_is_followed_by_monday(config_with):
@@ -51,7 +51,7 @@ def test_an_early_close_is_known(config_with):
     """The day after Thanksgiving ends at 13:00 in New York."""
     config = config_with("XNYS")
 
-    found = trade_days(config.sessions[0], config, date(2011, 11, 21), date(2011, 11, 28))
+    found = trade_days(config, [(config.sessions[0], date(2011, 11, 21), date(2011, 11, 28))])["S1"]
 
     close = datetime(2011, 11, 25, 18, tzinfo=UTC)
     assert dict(found.early_close_us) == {date(2011, 11, 25): int(close.timestamp()) * 1_000_000}

@@ -172,4 +172,6 @@ def test_progress_counts_months(tmp_path):
 
     merger(context)
 
-    assert [seen[:3] for seen in context.seen] == [(0, 1, "months"), (1, 1, "months")]
+    assert [seen[:3] for seen in context.seen] == [(0, 1, "months"), (1, 1, "months"), (1, 1, "months")]
+    assert context.seen[0][3] == "X1 2011-01"
+    assert context.seen[-1][3].endswith(" rows/s")

@@ -6,12 +6,10 @@ does not count.
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from io import BytesIO
 from typing import Any
 
 import polars as pl
@@ -40,20 +38,16 @@ class BarFiles:
         before = bisect_left(self.entries, to_us, key=lambda entry: int(entry["first_us"]))
         return list(self.entries[after:before])
 
-    def load(self, out: OutFolder, paths: Collection[str], *, as_of_us: int) -> Bars:
-        """Return the bars of the files with these paths that had closed by `as_of_us`."""
-        tables = [self._read(entry, out) for entry in self.entries if entry["path"] in paths]
-        if not tables:
+    def load(self, out: OutFolder, entries: Iterable[Mapping[str, Any]], *, as_of_us: int) -> Bars:
+        """Return the bars of these entries, in order of days, that had closed by `as_of_us`."""
+        contents = [out.read_verified(entry["path"], entry["sha256"], by="translator") for entry in entries]
+        if not contents:
             return Bars([], [], [], [])
-        table = pl.concat(tables)
-        opened = array("q", table["timestamp"].dt.epoch("us").to_list())
+        table = pl.read_parquet(contents, columns=["timestamp", "high", "low", "close"])
+        opened = table["timestamp"].dt.epoch("us").to_list()
         visible = bisect_right(opened, as_of_us - self.interval.seconds * 1_000_000)
         prices = (_ticks(table[n][:visible], self.instrument.tick) for n in ("high", "low", "close"))
         return Bars(opened[:visible], *prices)
-
-    def _read(self, entry: dict[str, Any], out: OutFolder) -> pl.DataFrame:
-        content = out.read_verified(entry["path"], entry["sha256"], by="translator")
-        return pl.read_parquet(BytesIO(content), columns=["timestamp", "high", "low", "close"])
 
 
 def find_bar_files(config: Config, manifest: dict[str, Any]) -> list[BarFiles]:
@@ -80,6 +74,6 @@ def find_bar_files(config: Config, manifest: dict[str, Any]) -> list[BarFiles]:
     return found
 
 
-def _ticks(prices: pl.Series, tick: Decimal) -> Sequence[int]:
+def _ticks(prices: pl.Series, tick: Decimal) -> list[int]:
     ticks = ((prices / float(tick)).round(6) + 0.5).floor().cast(pl.Int64)
-    return array("q", ticks.to_list())
+    return ticks.to_list()

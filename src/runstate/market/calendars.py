@@ -36,16 +36,31 @@ class TradeDays:
         return [(day, following) for day, following in pairwise(self.days) if first <= day <= last]
 
 
-def trade_days(session: Session, config: Config, first: date, last: date) -> TradeDays:
-    """Return the trade days from `first` to `last` and at least one more.
+def trade_days(config: Config, spans: Sequence[tuple[Session, date, date]]) -> dict[str, TradeDays]:
+    """Return by session name the trade days of all its spans and at least one more.
+
+    A calendar is built once, for all who ask: that takes longer than to analyse a year.
+
+    Args:
+        config: Named in messages.
+        spans: A session, and the first and last day that somebody wants of it.
 
     Raises:
         ConfigError: There is no calendar of that name.
         MarketError: The calendar does not reach that far, or the package is missing.
     """
-    if session.calendar is None:
-        return TradeDays(_mondays_to_fridays(first, last + _BEYOND))
-    return _exchange_days(session, config, first, last)
+    asked: dict[str | None, list[tuple[Session, date, date]]] = {}
+    for span in spans:
+        asked.setdefault(span[0].calendar, []).append(span)
+    found = {}
+    for calendar, mine in asked.items():
+        first, last = min(span[1] for span in mine), max(span[2] for span in mine)
+        if calendar is None:
+            days = TradeDays(_mondays_to_fridays(first, last + _BEYOND))
+        else:
+            days = _exchange_days(mine[0][0], config, first, last)
+        found.update({session.name: days for session, _, _ in mine})
+    return found
 
 
 def _mondays_to_fridays(first: date, last: date) -> list[date]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -26,8 +27,9 @@ import polars as pl
 from runstate.market.config import Config
 from runstate.market.failures import MarketError
 from runstate.market.folder import Json, OutFolder, replace_file
-from runstate.market.manifest import Run, last_manifest, read_manifest, step, sum_by, with_facts, write_manifest
+from runstate.market.manifest import Run, last_manifest, read_manifest, sum_by, with_facts, write_manifest
 from runstate.market.page import Digits, render_page
+from runstate.market.progress import Steps, paced
 from runstate.market.report import StreamReport, report_quality, report_stream, to_document
 from runstate.market.results import KEY, RESULT_SCHEMA, in_order
 
@@ -63,11 +65,13 @@ def merge(config: Config, out: OutFolder, run: Run) -> Json:
     streams = covered["stream"].unique().sort().to_list()
     months = [month for stream in streams for month in _decide_stream(stream, new, covered, out)]
     files = []
-    for done, month in enumerate(months):
-        step(run, done, len(months), "months", f"{month.stream} {month.month}")
+    steps, begun = Steps(run, len(months), "months"), time.monotonic()
+    for month in months:
+        steps.say(f"{month.stream} {month.month}")
         written = out.write_table(month.path, month.table)
         files.append(with_facts(written, stream=month.stream, month=month.month))
-    step(run, len(months), len(months), "months", None)
+        steps.say(by=1)
+    steps.say(paced(sum(month.table.height for month in months), begun, "rows"))
     reports = _report(streams, months, config, out)
     counts = _write_counts(months, run)
     by_stream = {r.stream: {k: v for k, v in r.total.to_json().items() if k != "results"} for r in reports}
@@ -83,10 +87,7 @@ def merge(config: Config, out: OutFolder, run: Run) -> Json:
 
 
 def _read_results(manifest: dict[str, Any], out: OutFolder) -> pl.DataFrame:
-    tables = [
-        pl.read_parquet(BytesIO(out.read_verified(f["path"], f["sha256"], by="analyzer"))) for f in manifest["files"]
-    ]
-    return pl.concat(tables)
+    return pl.read_parquet([out.read_verified(f["path"], f["sha256"], by="analyzer") for f in manifest["files"]])
 
 
 def _decide_stream(stream: str, new: pl.DataFrame, covered: pl.DataFrame, out: OutFolder) -> list[Month]:
