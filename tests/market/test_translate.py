@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstate import Fatal
+from runstate.market import translate as translator
+from runstate.market.config import load_config
 from runstate.market.demo import write_demo
+from runstate.market.folder import OutFolder
+from runstate.market.limits import Limits
 from tests.market.world import FakeContext, bar, digests, run_stages, write_project
 
 NOON = "20110103 120000"
@@ -173,7 +177,25 @@ def test_progress_counts_files_and_never_falls(tmp_path):
     done = [done for done, *_ in seen]
     assert done == sorted(done)
     assert seen[-1][:3] == (2, 2, "files")
-    assert {"reading raw/a.csv", "writing X 2011-01"} <= {message for *_, message in seen}
+    said = [message for *_, message in seen if message]
+    for part in ("reading raw/a.csv: 1 rows, ", "writing X 2011-01, 0 of 1 done: "):
+        assert any(message.startswith(part) and message.endswith(" rows/s") for message in said)
+
+
+def test_progress_moves_inside_a_file(tmp_path):
+    """A file is half done when it is read; then its months count."""
+    rows = [bar(f"20110{month}03 12{minute:02}00") for month in (1, 2) for minute in range(9)]
+
+    config, run = load_config(write_project(tmp_path, {"a.csv": "".join(rows)})), FakeContext(None, tmp_path)
+
+    translator.translate(config, OutFolder(config.out), run, limits=Limits(block_bytes=100))
+
+    seen = run.seen
+    reading = [done for done, *_, message in seen if message and message.startswith("reading")]
+    writing = [(done, message[:17]) for done, *_, message in seen if message and message.startswith("writing")]
+    assert len(set(reading)) > 5
+    assert (reading[0], reading[-1]) == (0, 0.5)
+    assert writing == [(0.5, "writing X 2011-01"), (0.75, "writing X 2011-02")]
 
 
 def test_a_run_that_is_stopped_leaves_between_two_files(tmp_path):
@@ -181,10 +203,10 @@ def test_a_run_that_is_stopped_leaves_between_two_files(tmp_path):
     context = FakeContext(str(config), tmp_path, stopping=True)
 
     from runstate.market.failures import Stopped
-    from runstate.market.pipeline import translator
+    from runstate.market.pipeline import translator as stage
 
     with pytest.raises(Stopped, match="stopped after 0 of 1 files"):
-        translator(context)
+        stage(context)
 
 
 @pytest.mark.parametrize(

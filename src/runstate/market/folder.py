@@ -11,7 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -84,15 +85,42 @@ class OutFolder:
         except OSError:
             return False
 
+    def read_if_held(self, entry: Mapping[str, object]) -> bytes | None:
+        """Return the bytes of a manifest's entry, None if others are there or none."""
+        try:
+            content = (self.path / str(entry["path"])).read_bytes()
+        except OSError:
+            return None
+        return content if hashlib.sha256(content).hexdigest() == entry["sha256"] else None
+
     def remove(self, relative: str) -> None:
         """Remove a file that an earlier run wrote, if it is there."""
-        (self.path / relative).unlink(missing_ok=True)
+        path = self.path / relative
+        path.unlink(missing_ok=True)
+        _temporary(path).unlink(missing_ok=True)
 
     def write_table(self, relative: str, table: pl.DataFrame) -> Written:
         """Put `table` at `relative` as Parquet; the same table gives the same bytes."""
-        buffer = BytesIO()
-        table.rechunk().write_parquet(buffer, compression="zstd", compression_level=3, statistics=True)
-        return self.write(relative, buffer.getvalue(), rows=table.height)
+        return self.write(relative, _parquet(table.rechunk()), rows=table.height)
+
+    def write_tables(self, tables: Sequence[tuple[str, pl.DataFrame]], pool: Executor) -> list[Written]:
+        """Put many tables at their places, each whole or not at all; side by side, and with one sync for a folder."""
+
+        def prepare(named: tuple[str, pl.DataFrame]) -> tuple[Written, bool]:
+            relative, table = named
+            content = _parquet(table)
+            is_new = _write_beside(self.path / relative, content)
+            return Written(relative, table.height, len(content), hashlib.sha256(content).hexdigest()), is_new
+
+        for folder in {(self.path / relative).parent for relative, _ in tables}:
+            folder.mkdir(parents=True, exist_ok=True)
+        prepared = list(pool.map(prepare, tables))
+        new = [self.path / written.path for written, is_new in prepared if is_new]
+        for path in new:
+            _temporary(path).replace(path)
+        for folder in {path.parent for path in new}:
+            _sync_folder(folder)
+        return [written for written, _ in prepared]
 
     def write_json(self, relative: str, document: Mapping[str, object], *, rows: int) -> Written:
         """Put `document` at `relative`, for people and programs: two spaces, one line end."""
@@ -123,20 +151,41 @@ class OutFolder:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader or a crash sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")  # one writer (the lock): the name may be fixed
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if _write_beside(path, content):
+        _temporary(path).replace(path)
+        _sync_folder(path.parent)
+
+
+def _write_beside(path: Path, content: bytes) -> bool:
+    """Write `content` beside `path`, durably, to be moved there; return False where `path` holds it already."""
+    temporary = _temporary(path)
     try:
         if path.read_bytes() == content:
             temporary.unlink(missing_ok=True)
-            return
+            return False
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        pass
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")  # one writer (the lock): the name may be fixed
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    buffer = BytesIO()
+    table.write_parquet(buffer, compression="zstd", compression_level=3, statistics=True)
+    return buffer.getvalue()

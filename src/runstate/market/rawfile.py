@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from runstate.market.failures import BadFile, FileFault, MarketError
+from runstate.market.limits import Limits
 from runstate.market.rows import Block
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = Limits().block_bytes
 LINE_BYTES = 1 << 20
 _BROKEN = (EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
@@ -72,14 +73,14 @@ class RawFile:
             raise BadFile(FileFault.UNREADABLE_ARCHIVE, 1, "the archive holds no file")
         return names
 
-    def blocks(self, member: str | None) -> Iterator[Block]:
-        """Yield the text block by block, from the first line to the last.
+    def blocks(self, member: str | None, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+        """Yield the text block by block, from the first line to the last; a block is about so long.
 
         Raises:
             BadFile: The archive does not open, or this is not text.
         """
         first, rest = 1, b""
-        for chunk in self._chunks(member):
+        for chunk, share in self._chunks(member, block_bytes):
             if first == 1 and not rest:
                 _refuse_utf16(chunk)
                 chunk = chunk.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901  the mark is no part of the text
@@ -89,18 +90,19 @@ class RawFile:
             else:
                 content = rest + whole
                 rest = rest_of_chunk
-                yield _block(first, content)
+                yield _block(first, content, share)
                 first += content.count(b"\n") + 1
             if len(rest) > LINE_BYTES:
                 raise BadFile(FileFault.NOT_TEXT, first, "a line is longer than 1 MiB, so this is not text")
         if rest:
-            yield _block(first, rest)
+            yield _block(first, rest, 1.0)
 
-    def _chunks(self, member: str | None) -> Iterator[bytes]:
-        with self._opened(member) as stream:
+    def _chunks(self, member: str | None, block_bytes: int) -> Iterator[tuple[bytes, float]]:
+        """Yield the bytes, and how much of the file on disk has been read with them."""
+        with self._opened(member) as (stream, disk, size_bytes):
             while True:
                 try:
-                    chunk = stream.read(BLOCK_BYTES)
+                    chunk = stream.read(block_bytes)
                 except _BROKEN as error:
                     raise _unreadable(error) from None
                 except OSError as error:
@@ -109,14 +111,15 @@ class RawFile:
                     raise _unreachable(self.path, error) from None
                 if not chunk:
                     return
-                yield chunk
+                yield chunk, min(1.0, disk.tell() / max(1, size_bytes))
 
     @contextmanager
-    def _opened(self, member: str | None) -> Iterator[IO[bytes]]:
+    def _opened(self, member: str | None) -> Iterator[tuple[IO[bytes], IO[bytes], int]]:
+        """Open the text; the second stream says how far it is of the third's bytes."""
         try:
             if member is not None:
                 with zipfile.ZipFile(self.path) as archive, archive.open(member) as stream:
-                    yield stream
+                    yield stream, stream, archive.getinfo(member).file_size
                 return
         except (KeyError, *_BROKEN) as error:
             raise _unreadable(error) from None
@@ -125,7 +128,8 @@ class RawFile:
         except OSError as error:
             raise _unreachable(self.path, error) from None
         with raw:
-            yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if self.path.suffix.lower() == ".gz" else raw
+            text = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if self.path.suffix.lower() == ".gz" else raw
+            yield text, raw, self.size_bytes
 
 
 def hash_file(path: Path, folder: Path) -> RawFile:
@@ -161,7 +165,7 @@ def head_of(raw: RawFile, member: str | None, count: int) -> list[tuple[int, str
     return head
 
 
-def _block(first: int, content: bytes) -> Block:
+def _block(first: int, content: bytes, share: float) -> Block:
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").removesuffix(b"\r")
     if not content.isascii():
@@ -174,7 +178,7 @@ def _block(first: int, content: bytes) -> Block:
     if at >= 0:
         line = first + content.count(b"\n", 0, at)
         raise BadFile(FileFault.NOT_TEXT, line, "there is a NUL character, so this is not text")
-    return Block(first, content)
+    return Block(first, content, share)
 
 
 def _refuse_utf16(chunk: bytes) -> None:

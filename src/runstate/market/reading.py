@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -11,17 +12,13 @@ import polars as pl
 
 from runstate.market.buckets import Buckets
 from runstate.market.checks import VALUES, check_rows
-from runstate.market.failures import BadFile, FileFault
+from runstate.market.dialects import Layout
+from runstate.market.failures import BadFile, FileFault, RowFault
 from runstate.market.inventory import Part
+from runstate.market.quarantine import Quarantine
 from runstate.market.rows import Block, read_rows
 
-QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
-    "source": pl.String(),
-    "line": pl.UInt32(),
-    "reason": pl.String(),
-    "text": pl.String(),
-    "date": pl.Date(),  #: Trading day, of rows that were clean until others were looked at.
-}
+BLOCKS_AHEAD = 2  #: Parsed while one is judged.
 ROW_COLUMNS = ("timestamp", *VALUES, "part", "line", "day")
 
 
@@ -37,65 +34,73 @@ class PartFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A part that was read, and its quarantined rows."""
+class Sinks:
+    """Where the rows of a series go, and how."""
 
-    facts: PartFacts
-    quarantine: list[pl.DataFrame]
+    tz: str  #: Of the instrument, whose calendar date is the trading day.
+    clean: Buckets
+    quarantine: Quarantine
+    block_bytes: int
+    pool: Executor  #: Parses the next blocks while this one is judged.
 
 
 def read_part(
-    part: Part,
-    index: int,
-    tz: str,
-    sink: Buckets,
-    *,
-    days: set[date] | None,
-    on_rows: Callable[[int], None],
-) -> Reading:
-    """Read a part; what is wrong with the whole of it is in its facts.
+    part: Part, index: int, sinks: Sinks, *, days: set[date] | None, on_rows: Callable[[int, float], None]
+) -> PartFacts:
+    """Read a part; what is wrong with the whole of it is in its facts, and none of its rows goes anywhere then.
 
     Args:
         part: What to read.
         index: Its place in the series.
-        tz: Of the instrument, whose calendar date is the trading day.
-        sink: Takes the clean rows.
-        days: Only rows of these days go to the sink; None: all.
-        on_rows: Hears how many rows were read so far.
+        sinks: Take its rows.
+        days: Only clean rows of these days are taken; None: all.
+        on_rows: Hears how many rows were read so far, and what share of the file.
     """
-    facts, quarantine = PartFacts(), []
+    facts = PartFacts()
     own: Counter[str] = Counter()
     per_day: Counter[str] = Counter()
     failed, first_failed, furthest = 0, (1, ""), None
-    blocks = part.raw.blocks(part.member)
     try:
         layout = part.layout()
-        for block in blocks:
-            rows = read_rows(layout, block)
+        for block, rows in _parsed(layout, part.raw.blocks(part.member, sinks.block_bytes), sinks.pool):
             checked = check_rows(rows, part.source, furthest_us=furthest, descending=layout.is_descending)
             furthest = checked.furthest_us
             facts.rows += rows.height
             facts.out_of_order += checked.out_of_order
-            bad = _bad_rows(checked.table, block, part.name)
+            bad = checked.table.filter(pl.col("fault").is_not_null())
             if bad.height:
-                unparsed = bad.filter(pl.col("reason") == "unparseable")
+                told = _bad_rows(bad, block)
+                unparsed = told.filter(pl.col("reason") == RowFault.UNPARSEABLE.value)
                 if not failed and unparsed.height:
                     first_failed = unparsed["line"][0], unparsed["text"][0]
                 failed += unparsed.height
-                own.update({str(r): int(n) for r, n in bad["reason"].value_counts().iter_rows()})
-                quarantine.append(bad)
-            clean = _clean_rows(checked.table, index, tz)
+                own.update({str(r): int(n) for r, n in told["reason"].value_counts().iter_rows()})
+                sinks.quarantine.add(index, told)
+            clean = _clean_rows(checked.table, index, sinks.tz)
             per_day.update({str(d): int(n) for d, n in clean["day"].value_counts().iter_rows()})
-            sink.add(clean if days is None else clean.filter(pl.col("day").is_in(list(days))))
-            on_rows(facts.rows)
+            sinks.clean.add(clean if days is None else clean.filter(pl.col("day").is_in(list(days))))
+            on_rows(facts.rows, block.share)
         if 2 * failed > facts.rows:
             raise _not_the_dialect(part.source.dialect, failed, facts.rows, first_failed)
         part.raw.check_unchanged()
     except BadFile as fault:
-        sink.drop(index)
-        return Reading(whole_fault(part, fault), [])
+        sinks.clean.drop(index)
+        sinks.quarantine.drop(index)
+        return whole_fault(part, fault)
     facts.own, facts.days = dict(sorted(own.items())), dict(sorted(per_day.items()))
-    return Reading(facts, quarantine)
+    return facts
+
+
+def _parsed(layout: Layout, blocks: Iterator[Block], pool: Executor) -> Iterator[tuple[Block, pl.DataFrame]]:
+    """Yield each block with its rows; the next ones are parsed meanwhile."""
+    waiting: deque[tuple[Block, Future[pl.DataFrame]]] = deque()
+    for block in blocks:
+        waiting.append((block, pool.submit(read_rows, layout, block)))
+        if len(waiting) > BLOCKS_AHEAD:
+            first, rows = waiting.popleft()
+            yield first, rows.result()
+    for first, rows in waiting:
+        yield first, rows.result()
 
 
 def whole_fault(part: Part, fault: BadFile) -> PartFacts:
@@ -109,32 +114,9 @@ def whole_fault(part: Part, fault: BadFile) -> PartFacts:
     return PartFacts(rows=rows, own={fault.fault.value: rows}, fault=fault)
 
 
-def texts_of(part: Part, lines: pl.Series) -> list[str]:
-    """Return the text of these lines, ascending, in a second reading."""
-    texts: list[str] = []
-    try:
-        for block in part.raw.blocks(part.member):
-            last = block.first_line + block.content.count(b"\n")
-            texts += block.texts(lines.filter(lines.is_between(block.first_line, last)))
-            if len(texts) == len(lines):
-                break
-    except BadFile:
-        pass  # it was text a moment ago: somebody writes to it, and the next run reads it anew
-    return texts + [""] * (len(lines) - len(texts))
-
-
-def _bad_rows(table: pl.DataFrame, block: Block, name: str) -> pl.DataFrame:
-    bad = table.filter(pl.col("fault").is_not_null())
-    if bad.is_empty():
-        return pl.DataFrame(schema=QUARANTINE_SCHEMA)
-    columns = {
-        "source": pl.Series([name] * bad.height, dtype=pl.String),
-        "line": bad["line"].cast(pl.UInt32),
-        "reason": bad["fault"],
-        "text": block.texts(bad["line"]),
-        "date": pl.Series([None] * bad.height, dtype=pl.Date),
-    }
-    return pl.DataFrame(columns, schema=QUARANTINE_SCHEMA)
+def _bad_rows(bad: pl.DataFrame, block: Block) -> pl.DataFrame:
+    text = pl.Series("text", block.texts(bad["line"]), dtype=pl.String)
+    return bad.select("line", pl.col("fault").alias("reason"), text, pl.lit(None, pl.Date).alias("date"))
 
 
 def _clean_rows(table: pl.DataFrame, index: int, tz: str) -> pl.DataFrame:

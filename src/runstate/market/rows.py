@@ -26,6 +26,7 @@ class Block:
 
     first_line: int  #: Number of the first line, from 1.
     content: bytes  #: UTF-8; lines end with LF, the last one maybe not.
+    share: float = 1.0  #: How much of the file has been read with it, from 0 to 1.
 
     def texts(self, lines: pl.Series) -> list[str]:
         """Return the stripped text of these line numbers."""

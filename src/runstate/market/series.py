@@ -3,12 +3,6 @@
 What the last manifest says is trusted as far as the bytes on disk are those it names. A day is decided from all clean
 rows of that day in all parts: duplicates, conflicts, and whether it repeats an earlier day. So the result is the same,
 byte for byte, whichever way the series came to be.
-
-Where MARKET.md is silent: a trading day is a repetition when it has at least five bars with at least three different
-closes, and its local times and all its values are those of an earlier day; the earlier one stays. What is less is no
-content: single trades, and days of closed markets that a vendor fills with flat bars.
-
-Longer than 300 lines: what is kept of the last run and what is done anew are decided in one place.
 """
 
 from __future__ import annotations
@@ -16,25 +10,25 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
-from io import BytesIO
+from functools import partial
 
 import polars as pl
 
 from runstate.market.buckets import Buckets
-from runstate.market.checks import VALUES, mark_duplicates
+from runstate.market.days import DayFacts, Decided, day_path, decide, write_days
 from runstate.market.failures import BadFile, FileFault, MarketError, RowFault
 from runstate.market.folder import Json, OutFolder
 from runstate.market.inventory import Part, Series
-from runstate.market.manifest import with_facts
-from runstate.market.reading import QUARANTINE_SCHEMA, PartFacts, read_part, texts_of, whole_fault
+from runstate.market.limits import Limits
+from runstate.market.progress import SeriesSteps
+from runstate.market.quarantine import Quarantine, read_quarantine
+from runstate.market.reading import PartFacts, Sinks, read_part, whole_fault
 
-BAR_COLUMNS = ("timestamp", *VALUES, "instrument", "interval", "source")
-WRITERS = 4  #: Days of a month written side by side; most of their time the disk is at work.
-LEAST_BARS, LEAST_CLOSES = 5, 3
-VERSION = 1  #: Of what this file and those it uses make of the same bytes; a new one translates everything again.
+WRITERS = 4  #: Threads that parse blocks and write days of a series; part of their time the disk is at work.
+VERSION = 2  #: Of what this file and those it uses make of the same bytes; a new one translates everything again.
 
 Later = dict[
     str, dict[str, dict[str, int]]
@@ -50,28 +44,27 @@ class Ledger:
     files: dict[str, Json] = field(default_factory=dict)  #: By day: the manifest's entry.
     contents: dict[str, str] = field(default_factory=dict)  #: By day: digest of its times and values, if it can repeat.
     later: Later = field(default_factory=dict)
-    quarantine: Json = field(default_factory=dict)
+    quarantine: list[Json] = field(default_factory=list)  #: Its tables.
     read: set[str] = field(default_factory=set)  #: Parts that were read this time.
     written: int = 0  #: Days that were decided this time.
-
-
-@dataclass(slots=True)
-class Hooks:
-    """How a series speaks to its stage."""
-
-    log: Callable[[str], None]
-    reading: Callable[[Part, int], None]  #: A part is being read; so many rows so far.
-    has_read: Callable[[Part], None]
-    writing: Callable[[str], None]  #: A month is being decided.
 
 
 class SeriesTranslation:
     """The work on one series."""
 
-    def __init__(self, series: Series, out: OutFolder, old: Ledger | None, hooks: Hooks, *, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        series: Series,
+        out: OutFolder,
+        old: Ledger | None,
+        steps: SeriesSteps,
+        log: Callable[[str], None],
+        *,
+        limits: Limits,
+    ) -> None:
         self._series = Series(series.instrument, series.interval, _doubt_repeated_files(series.parts))
-        self._out, self._old, self._hooks = out, old, hooks
-        self._memory_bytes = memory_bytes
+        self._out, self._old, self._steps, self._log = out, old, steps, log
+        self._limits = limits
         self._name = f"{series.instrument.name}_{series.interval.text}"
         self._order = {part.name: index for index, part in enumerate(series.parts)}
         self._touched: set[str] = set()
@@ -82,173 +75,163 @@ class SeriesTranslation:
         Raises:
             MarketError: A part is bad and its source says so.
         """
-        if self._old is not None and self._is_usable(self._old):
-            ledger = self._translate(self._old)
-            if ledger is not None:
-                return ledger
-        ledger = self._translate(Ledger())
+        with ThreadPoolExecutor(WRITERS) as pool:
+            if self._old is not None and self._is_usable(self._old):
+                ledger = self._translate(self._old, pool)
+                if ledger is not None:
+                    return ledger
+            ledger = self._translate(Ledger(), pool)
         assert ledger is not None  # without old days none can change its mind
         return ledger
 
     def _is_usable(self, old: Ledger) -> bool:
         """Return whether the order of what is left is as it was and the quarantine is what the manifest says."""
         left = [name for name in old.keys if name in self._order]
-        return left == sorted(left, key=self._order.__getitem__) and self._out.holds(old.quarantine)
+        in_order = left == sorted(left, key=self._order.__getitem__)
+        return in_order and bool(old.quarantine) and all(self._out.holds(entry) for entry in old.quarantine)
 
-    def _translate(self, old: Ledger) -> Ledger | None:
+    def _translate(self, old: Ledger, pool: Executor) -> Ledger | None:
         """Return the new ledger, or None when a day that was not looked at would have to be."""
         new = Ledger(keys={part.name: part_key(part, self._series) for part in self._series.parts})
-        sink = Buckets(self._out.path / ".scratch" / self._name, self._memory_bytes)
+        sinks = self._sinks(pool)
         try:
-            rows = self._read(old, new, sink)
+            self._read(old, new, sinks)
             touched = self._touched
             for day, entry in old.files.items():
                 if day not in touched:
                     new.files[day] = entry
             new.contents = {day: digest for day, digest in old.contents.items() if day not in touched}
             new.later = {day: later for day, later in old.later.items() if day not in touched}
-            with ThreadPoolExecutor(WRITERS) as pool:
-                rows += self._decide(new, sink, pool)
+            self._decide(new, sinks)
+            if old.keys and _repeats(old.contents) - touched != _repeats(new.contents) - touched:
+                return None
+            self._keep_quarantine(old, new, sinks.quarantine)
+            new.quarantine = sinks.quarantine.write(self._out, self._name)
         finally:
-            sink.close()
-        if old.keys and _repeats(old.contents) - touched != _repeats(new.contents) - touched:
-            return None
-        self._write_quarantine(old, new, rows)
+            sinks.clean.close()
+            sinks.quarantine.close()
         return new
 
-    def _read(self, old: Ledger, new: Ledger, sink: Buckets) -> list[pl.DataFrame]:
-        """Read what is new and what shares a day with it; return the quarantined rows."""
+    def _sinks(self, pool: Executor) -> Sinks:
+        """Return empty ones. Bars of less than a minute are decided by day: a month of them would be much at once."""
+        day = pl.col("day")
+        month = day.dt.year() * 100 + day.dt.month()
+        scratch = self._out.path / ".scratch"
+        return Sinks(
+            tz=self._series.instrument.tz,
+            clean=Buckets(
+                scratch / self._name,
+                month if self._series.interval.seconds >= 60 else month * 100 + day.dt.day(),
+                self._limits.memory_bytes,
+            ),
+            quarantine=Quarantine(self._series.parts, scratch / f"{self._name}.bad", self._limits),
+            block_bytes=self._limits.block_bytes,
+            pool=pool,
+        )
+
+    def _read(self, old: Ledger, new: Ledger, sinks: Sinks) -> None:
+        """Read what is new and what shares a day with it."""
         parts = self._series.parts
         is_same = {p.name: old.keys.get(p.name) == new.keys[p.name] and p.name in old.facts for p in parts}
         self._touched = {day for name, facts in old.facts.items() if not is_same.get(name) for day in facts.days}
         self._touched |= {day for day, entry in old.files.items() if not self._out.holds(entry)}
-        quarantine: list[pl.DataFrame] = []
         for part in parts:
             if is_same[part.name]:
                 new.facts[part.name] = old.facts[part.name]
                 self._complain(part, new.facts[part.name])
                 continue
-            quarantine += self._read_part(part, new, sink, None)
+            self._read_part(part, new, sinks, None)
             self._touched |= set(new.facts[part.name].days)
         days = {date.fromisoformat(day) for day in self._touched}
         for part in parts:
             if is_same[part.name] and self._touched & new.facts[part.name].days.keys():
-                quarantine += self._read_part(part, new, sink, days)
+                self._read_part(part, new, sinks, days)
             elif is_same[part.name]:
-                self._hooks.has_read(part)
-        return quarantine
+                self._steps.skipped()
 
-    def _read_part(self, part: Part, new: Ledger, sink: Buckets, days: set[date] | None) -> list[pl.DataFrame]:
+    def _read_part(self, part: Part, new: Ledger, sinks: Sinks, days: set[date] | None) -> None:
         new.read.add(part.name)
-        self._hooks.reading(part, 0)
-        quarantine: list[pl.DataFrame] = []
+        self._steps.reading(part.name, 0, 0.0)
         if part.doubt is not None:
             facts = whole_fault(part, part.doubt)
         else:
-            tz, index = self._series.instrument.tz, self._order[part.name]
-            reading = read_part(part, index, tz, sink, days=days, on_rows=lambda rows: self._hooks.reading(part, rows))
-            facts, quarantine = reading.facts, reading.quarantine
+            index = self._order[part.name]
+            on_rows = partial(self._steps.reading, part.name)
+            facts = read_part(part, index, sinks, days=days, on_rows=on_rows)
         new.facts[part.name] = facts
         self._complain(part, facts)
-        self._hooks.has_read(part)
-        return quarantine
+        self._steps.reading(part.name, facts.rows, 1.0)
 
     def _complain(self, part: Part, facts: PartFacts) -> None:
         if facts.fault is not None:
-            complain(part, facts.fault, self._hooks.log)
+            complain(part, facts.fault, self._log)
 
-    def _decide(self, new: Ledger, sink: Buckets, pool: ThreadPoolExecutor) -> list[pl.DataFrame]:
-        """Write the touched days in their order; return the rows that went to the quarantine."""
-        quarantine: list[pl.DataFrame] = []
+    def _decide(self, new: Ledger, sinks: Sinks) -> None:
+        """Write the touched days in their order."""
         first_with: dict[str, str] = {}
         for day in sorted(new.contents, reverse=True):
             first_with[new.contents[day]] = day
-        for month in sink.months:
-            self._hooks.writing(month)
-            table = sink.take(month).with_columns(pl.lit(None, pl.String).alias("fault"))
-            table = mark_duplicates(table)
-            bad = [table.filter(pl.col("fault").is_not_null())]
-            clean = table.filter(pl.col("fault").is_null()).sort("timestamp")
-            days = [
-                (str(day), rows)
-                for (day,), rows in clean.partition_by("day", as_dict=True, maintain_order=True).items()
-            ]
-            contents = pool.map(lambda day_rows: _content(day_rows[1], self._series.instrument.tz), days)
-            fresh = []
-            for (name, rows), content in zip(days, contents, strict=True):
-                if content is not None:
-                    new.contents[name] = content
-                    if first_with.setdefault(content, name) < name:
-                        bad.append(rows.with_columns(pl.lit(RowFault.REPEATED_DAY.value).alias("fault")))
-                        continue
-                    first_with[content] = name
-                fresh.append((name, rows, content))
-            for entry in pool.map(lambda day: self._write_day(*day), fresh):
-                new.files[str(entry["date"])] = entry
-            quarantine += self._later(pl.concat(bad), new)
-            for day in table["day"].unique():
-                if str(day) not in new.files:  # what an earlier run wrote there holds no longer
-                    self._out.remove(self._path(str(day)))
-            new.written += table["day"].n_unique()
-        return quarantine
+        keys = sinks.clean.keys
+        entries: list[Json] = []
+        with ThreadPoolExecutor(1) as writer:  # these days are written while the next ones are decided
+            writing: Future[list[Json]] | None = None
+            for n, key in enumerate(keys):
+                self._steps.writing(_month_text(key), n, len(keys))
+                decided = decide(sinks.clean.take(key), self._series)
+                fresh = [day for day in decided.days if self._is_new(day, decided, new, first_with, sinks.quarantine)]
+                self._count_later(decided.duplicates, new, sinks.quarantine)
+                for day_ in decided.touched - {day.day for day in fresh}:
+                    self._out.remove(day_path(self._series, day_))  # what an earlier run wrote there holds no longer
+                new.written += len(decided.touched)
+                if writing is not None:
+                    entries += writing.result()
+                writing = writer.submit(write_days, decided, fresh, self._series, self._out, sinks.pool)
+            if writing is not None:
+                entries += writing.result()
+        new.files |= {str(entry["date"]): entry for entry in entries}
 
-    def _write_day(self, day: str, rows: pl.DataFrame, content: str | None) -> Json:
-        instrument, interval = self._series.instrument.name, self._series.interval.text
-        names = pl.DataFrame(
-            {"part": range(len(self._order)), "source": list(self._order)},
-            schema={"part": pl.UInt32, "source": pl.String},
-        )
-        used = rows["part"].unique().to_list()
-        if len(used) == 1:
-            named = rows.with_columns(pl.lit(self._series.parts[used[0]].name).alias("source"))
-        else:
-            named = rows.join(names, on="part", how="left", maintain_order="left")
-        bars = named.with_columns(instrument=pl.lit(instrument), interval=pl.lit(interval)).select(BAR_COLUMNS)
-        opened = rows["timestamp"].dt.epoch("us")
-        return with_facts(
-            self._out.write_table(self._path(day), bars),
-            instrument=instrument,
-            interval=interval,
-            date=day,
-            first_us=int(opened[0]),
-            last_us=int(opened[-1]),
-            content=content,
-        )
+    def _is_new(
+        self, day: DayFacts, decided: Decided, new: Ledger, first_with: dict[str, str], quarantine: Quarantine
+    ) -> bool:
+        """Return whether a day repeats no earlier one; where it does, its rows go to the quarantine."""
+        if day.content is None:
+            return True
+        new.contents[day.day] = day.content
+        if first_with.setdefault(day.content, day.day) >= day.day:
+            first_with[day.content] = day.day
+            return True
+        fault = pl.lit(RowFault.REPEATED_DAY.value).alias("fault")
+        self._count_later(decided.bars.slice(day.offset, day.rows).with_columns(fault), new, quarantine)
+        return False
 
-    def _path(self, day: str) -> str:
-        instrument, interval = self._series.instrument.name, self._series.interval.text
-        return f"bars/{instrument}/{interval}/{day[:4]}/{day[5:7]}/{instrument}_{interval}_{day}.parquet"
-
-    def _later(self, bad: pl.DataFrame, new: Ledger) -> list[pl.DataFrame]:
-        """Count rows that other rows put into the quarantine, and return them as the table has them."""
-        tables = []
-        for (index,), rows in bad.sort("line").partition_by("part", as_dict=True, maintain_order=True).items():
+    def _count_later(self, bad: pl.DataFrame, new: Ledger, quarantine: Quarantine) -> None:
+        """Count rows that other rows put into the quarantine, and put them there."""
+        columns = (
+            "line", pl.col("fault").alias("reason"), pl.lit(None, pl.String).alias("text"), pl.col("day").alias("date"),
+        )  # fmt: skip
+        for (index,), rows in bad.partition_by("part", as_dict=True).items():
             part = self._series.parts[int(str(index))]
-            for (day, reason), found in rows.partition_by("day", "fault", as_dict=True).items():
+            for day, reason, count in rows.group_by("day", "fault").len().sort("day", "fault").iter_rows():
                 counts = new.later.setdefault(str(day), {}).setdefault(part.name, {})
-                counts[str(reason)] = counts.get(str(reason), 0) + found.height
-            columns = {
-                "source": pl.Series([part.name] * rows.height, dtype=pl.String),
-                "line": rows["line"],
-                "reason": rows["fault"],
-                "text": texts_of(part, rows["line"]),
-                "date": rows["day"],
-            }
-            tables.append(pl.DataFrame(columns, schema=QUARANTINE_SCHEMA))
-        return tables
+                counts[reason] = counts.get(reason, 0) + count
+            quarantine.add(int(str(index)), rows.select(columns))
 
-    def _write_quarantine(self, old: Ledger, new: Ledger, rows: list[pl.DataFrame]) -> None:
-        """Put the rows found now beside those that still hold."""
-        kept = pl.DataFrame(schema=QUARANTINE_SCHEMA)
-        if old.quarantine:
-            still = [name for name in new.keys if name not in new.read]
-            touched = [date.fromisoformat(day) for day in self._touched]
-            before = pl.read_parquet(BytesIO((self._out.path / str(old.quarantine["path"])).read_bytes()))
-            own = pl.col("date").is_null() & pl.col("source").is_in(still)
-            others = pl.col("date").is_not_null() & ~pl.col("date").is_in(touched)
-            kept = before.filter(own | others)
-        table = pl.concat([kept, *rows]).sort("source", "line")
-        new.quarantine = self._out.write_table(f"quarantine/{self._name}.parquet", table).to_json()
+    def _keep_quarantine(self, old: Ledger, new: Ledger, quarantine: Quarantine) -> None:
+        """Put the rows that still hold beside those found now."""
+        still = [name for name in new.keys if name not in new.read]
+        touched = [date.fromisoformat(day) for day in self._touched]
+        own = pl.col("date").is_null() & pl.col("source").is_in(still)
+        others = pl.col("date").is_not_null() & ~pl.col("date").is_in(touched) & pl.col("source").is_in(list(new.keys))
+        for entry in old.quarantine:
+            kept = read_quarantine(self._out, entry).filter(own | others)
+            for (source,), rows in kept.partition_by("source", as_dict=True, maintain_order=True).items():
+                quarantine.add(self._order[str(source)], rows)
+
+
+def _month_text(key: int) -> str:
+    """Return a bucket's key, YYYYMM or YYYYMMDD, as people write it."""
+    text = f"{key:06}" if key < 10**6 else f"{key:08}"
+    return "-".join([text[:4], text[4:6], text[6:]]).removesuffix("-")
 
 
 def _doubt_repeated_files(parts: list[Part]) -> list[Part]:
@@ -284,15 +267,6 @@ def complain(part: Part, fault: BadFile, log: Callable[[str], None]) -> None:
             code="bad_input",
         ) from None
     log(f"quarantined {where}")
-
-
-def _content(rows: pl.DataFrame, tz: str) -> str | None:
-    if rows.height < LEAST_BARS or rows["close"].n_unique() < LEAST_CLOSES:
-        return None
-    clock = pl.col("timestamp").dt.convert_time_zone(tz).dt.time().alias("clock")
-    buffer = BytesIO()
-    rows.select(clock, *VALUES).rechunk().write_ipc(buffer, compression="uncompressed")
-    return hashlib.sha256(buffer.getvalue()).hexdigest()[:32]
 
 
 def _repeats(contents: dict[str, str]) -> set[str]:

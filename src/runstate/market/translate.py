@@ -18,55 +18,25 @@ is not success.
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from runstate.market.config import Config
 from runstate.market.failures import BadFile, FileFault, MarketError
 from runstate.market.folder import Json, OutFolder
 from runstate.market.inventory import Inventory, Part, Series, take_inventory
-from runstate.market.manifest import Run, last_manifest, step, sum_by, write_manifest
+from runstate.market.limits import Limits
+from runstate.market.manifest import Run, last_manifest, sum_by, write_manifest
+from runstate.market.progress import SeriesSteps, Steps, cores, paced
 from runstate.market.reading import PartFacts, whole_fault
-from runstate.market.series import Hooks, Ledger, SeriesTranslation, complain, count_later
+from runstate.market.series import Ledger, SeriesTranslation, complain, count_later
 
-MEMORY_BYTES = 192 << 20  #: Clean rows that all series together hold before they go to scratch files.
 _NOT_ITS_OWN_FAULT = {"duplicate", "repeated_file", "repeated_day"}
-
-
-@dataclass(slots=True)
-class Work:
-    """One translation under way, reported from several threads."""
-
-    run: Run
-    total: int  #: Raw parts.
-    done: int = 0
-    rows: dict[str, int] = field(default_factory=dict)  #: By part under way.
-    begun: float = field(default_factory=time.monotonic)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def reading(self, part: Part, rows: int) -> None:
-        """Say which part is read, how far, and how fast rows come in."""
-        with self.lock:
-            self.rows[part.name] = rows
-            rate = sum(self.rows.values()) / max(time.monotonic() - self.begun, 1e-3)
-            tail = f": {_spaced(rows)} rows, {_spaced(rate)} rows/s" if rows else ""
-            step(self.run, self.done, self.total, "files", f"reading {part.name}{tail}")
-
-    def has_read(self, _part: Part) -> None:
-        """Count a part."""
-        with self.lock:
-            self.done += 1
-            step(self.run, self.done, self.total, "files", None)
-
-    def say(self, message: str) -> None:
-        """Say what goes on."""
-        with self.lock:
-            step(self.run, self.done, self.total, "files", message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +82,29 @@ class Input:
         return facts
 
 
-def translate(config: Config, out: OutFolder, run: Run) -> Json:
+def translate(
+    config: Config, out: OutFolder, run: Run, *, threads: int | None = None, limits: Limits | None = None
+) -> Json:
     """Write the bars, the quarantine and the manifest; return the stage's outputs.
+
+    Args:
+        config: Which raw files there are.
+        out: Where the bars go.
+        run: Hears of the progress.
+        threads: Series side by side; None: as many as there are cores. The files do not depend on it.
+        limits: What is held at once; None: the defaults.
 
     Raises:
         MarketError: A source gives no bars, a file is bad and its source says so, or a file cannot be read.
     """
     shutil.rmtree(out.path / ".scratch", ignore_errors=True)  # of a run that was killed
     inventory = take_inventory(config)
-    work = Work(run, total=sum(len(series.parts) for series in inventory.series) + len(inventory.strays))
-    work.say("comparing files")
-    strays = [_stray(part, work) for part in inventory.strays]
-    ledgers = _translate_all(inventory, out, work)
+    steps = Steps(run, sum(len(series.parts) for series in inventory.series) + len(inventory.strays), "files")
+    steps.say("comparing files")
+    begun = time.monotonic()
+    log = partial(run.log, level="warning")
+    strays = [_stray(part, steps, log) for part in inventory.strays]
+    ledgers = _translate_all(inventory, out, steps, log, threads or cores(), limits or Limits())
     inputs = strays + [entry for ledger, series in ledgers for entry in _inputs(ledger, series.parts)]
     _refuse_sources_without_bars(inputs, config)
     files = [ledger.files[day] for ledger, _ in ledgers for day in sorted(ledger.files)]
@@ -131,13 +112,13 @@ def translate(config: Config, out: OutFolder, run: Run) -> Json:
     facts = {
         **totals,
         "inputs": [entry.to_json() for entry in inputs],
-        "quarantine": [ledger.quarantine for ledger, _ in ledgers],
         "series": [
             {
                 "instrument": series.instrument.name,
                 "interval": series.interval.text,
                 "contents": dict(sorted(ledger.contents.items())),
                 "later": {day: ledger.later[day] for day in sorted(ledger.later)},
+                "quarantine": ledger.quarantine,
             }
             for ledger, series in ledgers
         ],
@@ -147,41 +128,39 @@ def translate(config: Config, out: OutFolder, run: Run) -> Json:
         "files_skipped": sum(len(ledger.keys) - len(ledger.read) for ledger, _ in ledgers),
         "days_decided": sum(ledger.written for ledger, _ in ledgers),
     }
+    rows_read = sum(ledger.facts[name].rows for ledger, _ in ledgers for name in ledger.read)
+    steps.say(paced(rows_read, begun, "rows"))
     return {**totals, **read, **write_manifest(out, "translator", facts, files)}
 
 
-def _translate_all(inventory: Inventory, out: OutFolder, work: Work) -> list[tuple[Ledger, Series]]:
+def _translate_all(
+    inventory: Inventory, out: OutFolder, steps: Steps, log: Callable[[str], None], threads: int, limits: Limits
+) -> list[tuple[Ledger, Series]]:
     old = _ledgers(last_manifest(out, "translator"))
-    threads = max(1, min(os.cpu_count() or 1, len(inventory.series)))
+    threads = max(1, min(threads, len(inventory.series)))
+    limits = replace(limits, memory_bytes=limits.memory_bytes // threads)
 
     def translate_one(series: Series) -> tuple[Ledger, Series]:
         name = series.instrument.name
-        hooks = Hooks(
-            log=lambda text: work.run.log(text, "warning"),
-            reading=work.reading,
-            has_read=work.has_read,
-            writing=lambda month: work.say(f"writing {name} {month}"),
-        )
-        key = name, series.interval.text
-        return SeriesTranslation(series, out, old.get(key), hooks, memory_bytes=MEMORY_BYTES // threads).run(), series
+        mine, known = SeriesSteps(steps, name), old.get((name, series.interval.text))
+        ledger = SeriesTranslation(series, out, known, mine, log, limits=limits).run()
+        mine.done(len(series.parts))
+        return ledger, series
 
-    if threads == 1:
-        return [translate_one(series) for series in inventory.series]
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(translate_one, series) for series in inventory.series]
         try:
             return [future.result() for future in futures]
         except BaseException:
-            for future in futures:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)
             raise
 
 
-def _stray(part: Part, work: Work) -> Input:
+def _stray(part: Part, steps: Steps, log: Callable[[str], None]) -> Input:
     assert part.doubt is not None
     facts = whole_fault(part, part.doubt)
-    complain(part, part.doubt, lambda text: work.run.log(text, "warning"))
-    work.has_read(part)
+    complain(part, part.doubt, log)
+    steps.say(by=1)
     return Input(part, facts, "", {})
 
 
@@ -194,8 +173,8 @@ def _ledgers(manifest: dict[str, Any] | None) -> dict[tuple[str, str], Ledger]:
     """Return what the last manifest knows of each series; what cannot be understood is not known."""
     ledgers: dict[tuple[str, str], Ledger] = {}
     try:
-        for series, quarantine in zip(manifest["series"], manifest["quarantine"], strict=True) if manifest else ():
-            ledger = Ledger(contents=series["contents"], later=series["later"], quarantine=quarantine)
+        for series in manifest["series"] if manifest else ():
+            ledger = Ledger(contents=series["contents"], later=series["later"], quarantine=series["quarantine"])
             ledgers[series["instrument"], series["interval"]] = ledger
         for entry in manifest["inputs"] if manifest else ():
             known = ledgers.get((entry["instrument"], entry["interval"]))
@@ -240,10 +219,6 @@ def _why_none(inputs: list[Input]) -> str:
     if not reasons:
         return f"all {len(inputs)} files are empty"
     return "every row is quarantined, " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
-
-
-def _spaced(number: float) -> str:
-    return f"{number:,.0f}".replace(",", " ")
 
 
 def _totals(inputs: list[Input]) -> Json:
