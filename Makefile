@@ -101,8 +101,9 @@ reference: setup ## write OpenAPI, AsyncAPI and JSON Schema into docs/reference/
 screenshots: setup web ## each page of the dashboard in light and dark, into docs/images
 	@$(BIN)/python -m tests.browser.screenshots
 
-sweep: setup ## kill the server at every write and at 200 random times, race 1600 starts: what `make test` takes samples of
-	@RUNSTATE_SWEEP=1 $(BIN)/pytest -s tests/sweep
+sweep: setup ## kill the server at every write and at 200 random times, race 1600 starts, flood: what `make test` takes samples of
+	@RUNSTATE_SWEEP=1 $(BIN)/pytest -s -n0 tests/sweep tests/acceptance/test_misbehaviour.py \
+	    && echo "make sweep: all passed" || { echo "make sweep: FAILED"; exit 1; }
 
 bench: setup web ## measure ours, the limit and the peers (FULL=1: the whole table, an hour or so; ROWS="poll run": only these)
 	@$(BIN)/python -m benchmarks $(if $(FULL),--full) $(ROWS)

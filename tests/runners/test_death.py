@@ -18,7 +18,7 @@ import pytest
 from runstate.core.facts import Failed, Succeeded
 from runstate.core.model import Worker
 from runstate.pipeline.runners.child import ChildRunner
-from runstate.pipeline.runners.process import identify, is_alive, kill_survivor
+from runstate.pipeline.runners.process import MARK, identify, is_alive, kill_survivor, mark_of
 from tests.runners.running import LIMIT_S, Alive, begun, run, run_once, task
 from tests.runners.stages import misfits
 
@@ -191,6 +191,18 @@ def test_the_family_of_a_dead_worker_is_killed(alive, tmp_path, stage):
         assert kill_survivor(worker, LIMIT_S)
         assert not is_alive(worker)
         assert alive.wait_until_dead(0)
+
+
+def test_what_is_just_being_executed_is_known(tmp_path):
+    """Between its old program and the new one a process shows no environment for a moment, and is ours all the same."""
+    with subprocess.Popen(["true"]) as leader:
+        worker = identify(leader.pid)
+    (restless := tmp_path / "restless").write_text('#!/bin/sh\nexec "$0"\n')
+    restless.chmod(0o755)
+    for _ in range(30):
+        child = subprocess.Popen([restless], env=os.environ | {MARK: mark_of(worker)})
+        assert kill_survivor(worker, LIMIT_S)
+        assert child.poll() == -signal.SIGKILL
 
 
 def test_another_process_is_left_alone():

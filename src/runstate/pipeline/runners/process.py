@@ -22,6 +22,7 @@ from runstate.core.model import Worker
 
 MARK = "RUNSTATE_WORKER"  #: Environment variable that everything a worker executes inherits: `<pid>:<start time>`.
 POLL_S = 0.01  # only where there are no pidfds
+EXEC_S = 0.1  # that a process may show no environment; one that has none shows none for ever
 _DEAD = "ZXx"
 
 
@@ -161,7 +162,7 @@ def _belonging_to(worker: Worker, ours: set[tuple[int, int | float]]) -> list[_P
 
 
 def _is_marked(process: _Process, worker: Worker) -> bool:
-    if process.start_time < worker.start_time:
+    if process.start_time < worker.start_time or process.is_dead:
         return False
     return process.name == name_of(worker) or f"{MARK}={mark_of(worker)}" in _environment(process.pid)
 
@@ -216,10 +217,17 @@ def _pidfd(pid: int) -> Iterator[int]:
 def _environment(pid: int) -> list[str]:
     """Return the environment that the process was executed with; empty where it is not ours to read."""
     if sys.platform == "linux":
-        try:
-            return Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
-        except OSError:
-            return []
+        deadline = time.monotonic() + EXEC_S
+        while True:
+            try:
+                text = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+            except OSError:
+                return []
+            if text or time.monotonic() >= deadline:
+                return text.split("\0")
+            select.select(
+                [], [], [], 0.001
+            )  # it is just being executed: the old environment is gone, the new one not there yet
     import psutil
 
     try:
