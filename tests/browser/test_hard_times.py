@@ -35,8 +35,8 @@ VERSIONS = """
   const look = () => {
     const facts = [...document.querySelectorAll('dl > div')]
     const fact = facts.find((one) => one.querySelector('dt').textContent === 'Version')
-    const now = Number.parseInt(fact?.querySelector('dd').textContent, 10)
-    if (now >= 0 && seen.at(-1) !== now) seen.push(now)
+    const now = Number(fact?.querySelector('dd').textContent.replace(/\\D/g, ''))
+    if (now > 0 && seen.at(-1) !== now) seen.push(now)
   }
   new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true })
 }
