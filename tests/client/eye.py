@@ -45,6 +45,10 @@ class Eye:
         assert view is not None, self.failure
         return view
 
+    async def next(self) -> View:
+        """Return the view after the latest."""
+        return await self.until(lambda _: True, len(self.views))
+
     def documents(self) -> dict[tuple[Key, int], bytes]:
         """Return every version that was shown, with its bytes; nothing unverified, and no version with two faces."""
         seen: dict[tuple[Key, int], bytes] = {}

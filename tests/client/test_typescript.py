@@ -40,7 +40,7 @@ def test_the_typescript_client_over_each_transport(bench):
     shown = bench.folder / "shown.json"
     env = os.environ | {"RUNSTATE_URL": server.url, "RUNSTATE_TOKEN": TOKEN, "RUNSTATE_SHOWN": str(shown)}
     done = subprocess.run(
-        [VITEST, "run", "--config", "vitest.real.config.ts"],
+        [VITEST, "run", "--config", "vitest.real.config.ts", "real-server"],
         cwd=PACKAGE, env=env, capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
 

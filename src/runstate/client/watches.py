@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from functools import partial
 
 import httpx
@@ -59,7 +60,7 @@ class Watches:
             self._tell()
             if link.confirmed_at is None and link.failures == 0:
                 return
-            _replace(latest, link)
+            _put(latest, link)
 
         link = Link(transports=self._transports, replica=Replica(topics=topics), delta=self._delta)
         loop = follow(link, partial(self._open, topics), show, clock=self._clock, random=self._random)
@@ -86,7 +87,7 @@ class Watches:
         """End every watch: whoever iterates leaves the loop, and whoever waits for a command waits no more."""
         for latest, following in self._open_watches.items():
             following.cancel()
-            _replace(latest, None)
+            _put(latest, None)
         self._links.clear()
         self._tell()
 
@@ -99,14 +100,18 @@ class Watches:
         match action.transport:
             case "websocket":
                 headers = {name: value for name, value in self._client.headers.items() if name == "authorization"}
-                return await run_websocket(self._client.base_url, headers, asked, hear, outbox)
+                end = await run_websocket(self._client.base_url, headers, asked, hear, outbox)
+                # A proxy that knows no upgrades passes on a plain GET, and the server has nothing at this address: where
+                # there is another way, that one is asked whether what is watched exists.
+                is_final = end.trouble is not None and end.trouble.status in FINAL
+                return replace(end, trouble=None) if is_final and len(self._transports) > 1 else end
             case "sse":
                 return await run_event_stream(self._client, asked, hear)
             case "long-poll":
                 return await run_long_poll(self._client, topics, hear, self._clock)
 
 
-def _replace(latest: asyncio.Queue[Link | None], link: Link | None) -> None:
+def _put(latest: asyncio.Queue[Link | None], link: Link | None) -> None:
     if latest.full():
         latest.get_nowait()
     latest.put_nowait(link)

@@ -211,7 +211,7 @@ def _count(poll: Poll) -> Poll:
 
 
 def _read(poll: Poll, path: Path, answer: Answer, head: Position) -> Reading | None:
-    """Return what is known of `path` now; None: the answer is older than that, or about something else."""
+    """Return what is known of `path` now; None: the answer is older than that, or not to what was asked."""
     known = poll.readings.get(path)
     if known is not None and head.order < known.until.order:
         return None
@@ -226,7 +226,7 @@ def _read(poll: Poll, path: Path, answer: Answer, head: Position) -> Reading | N
     if head.order < since.order:
         raise PeerError(f"a document of {since} is later than its server, which is at {head}")
     if known is not None and since == known.since:
-        return replace(known, until=head)
+        return None  # we asked for what is newer, and that would have been 304: something on the way kept an old answer
     return Reading(since, head, _full(path, answer.body, since, _digest(answer.proof)))
 
 

@@ -228,7 +228,7 @@ function counted(poll: Poll): Poll {
   return { ...poll, rounds, hasEnded: rounds > MOST_ROUNDS * (1 + Math.floor(pathsOf(poll).length / ABREAST)) }
 }
 
-/** Return what is known of a path now; null: the answer is older than that, or about something else. */
+/** Return what is known of a path now; null: the answer is older than that, or not to what was asked. */
 function readAnswer(poll: Poll, { path, body, tag, proof, head }: Answer): Reading | null {
   const [known, until] = [poll.readings.get(keyOfPath(path)), position(head)]
   if (known !== undefined && isBefore(until, known.until)) return null
@@ -240,7 +240,8 @@ function readAnswer(poll: Poll, { path, body, tag, proof, head }: Answer): Readi
   }
   const since = named ?? until // what something on the way took the tag from is so at the head, and before that perhaps
   if (isBefore(until, since)) throw new Breach()
-  if (known !== undefined && isEqual(since, known.since)) return { ...known, until }
+  // We asked for what is newer, and that would have been 304: something on the way kept an old answer.
+  if (known !== undefined && isEqual(since, known.since)) return null
   return { since, until, change: fullOf(path, object(body), since, digestOf(proof)), names: [] }
 }
 

@@ -7,49 +7,16 @@ import { dirname } from 'node:path'
 import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { canonical } from '../src/canonical.ts'
-import { type Client, connect, ProblemError, reached, type SocketClass, type View } from '../src/index.ts'
+import { type Client, connect, ProblemError, reached, type SocketClass } from '../src/index.ts'
+import { agree, needed, record, until } from './seeing.ts'
 
 const url = needed('RUNSTATE_URL')
 const token = needed('RUNSTATE_TOKEN')
 const transports = ['websocket', 'sse', 'long-poll'] as const
 const PATIENCE_MS = 60_000
 
-function needed(name: string): string {
-  const value = process.env[name]
-  if (value === undefined) throw new Error(`${name} is missing: run this through tests/client/test_typescript.py`)
-  return value
-}
-
 function open(transport: 'auto' | (typeof transports)[number], more: { token?: string } = { token }): Client {
   return connect({ url, transport, topics: ['pipeline:work'], WebSocket: WebSocket as unknown as SocketClass, ...more })
-}
-
-/** Resolves with the first view for which `wanted` holds. */
-function until(client: Client, wanted: (view: View) => unknown): Promise<View> {
-  return new Promise((resolve) => {
-    const look = (): void => {
-      if (!wanted(client.getView())) return
-      stop()
-      resolve(client.getView())
-    }
-    const stop = client.subscribe(look)
-    look()
-  })
-}
-
-/** Collect every version that a client shows. */
-function record(client: Client): Map<string, string> {
-  const seen = new Map<string, string>()
-  const look = (): void => {
-    const { runs, pipelines } = client.getView()
-    for (const [name, entry] of Object.entries({ ...runs, ...pipelines })) {
-      if (!entry.verified) throw new Error(`${name} is shown and not verified`)
-      seen.set(`${name}@${entry.version}`, canonical(entry.document as never))
-    }
-  }
-  client.subscribe(look)
-  look()
-  return seen
 }
 
 test('a run is seen alike over every transport, and a command is done when its view shows it', {
@@ -77,13 +44,7 @@ test('a run is seen alike over every transport, and a command is done when its v
   )
   expect((await first.listRuns()).runs.map((run) => run.run_id)).toEqual([id])
 
-  const faces = new Map<string, string>()
-  for (const seen of records) {
-    for (const [name, text] of seen) {
-      expect(faces.get(name) ?? text).toBe(text)
-      faces.set(name, text)
-    }
-  }
+  agree(records)
   const shown = ends.map(({ runs }) => canonical(runs[id]?.document as never))
   expect(new Set(shown).size).toBe(1)
   for (const client of clients) client.close()
