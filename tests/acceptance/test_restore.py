@@ -13,12 +13,12 @@ import threading
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from runstate.client import connect
 from tests.acceptance.harness import RUNSTATE, TWO_STAGES
 from tests.acceptance.judge import get, order
+from tests.acceptance.parked import Parked
 from tests.acceptance.puppets import PATIENCE_S
 from tests.acceptance.test_resume import Replay, place_of
 
@@ -65,15 +65,6 @@ class Follower(threading.Thread):
 def reach(watch, head: str) -> None:
     """Wait until a stream has brought everything up to `head`."""
     watch.wait(lambda frames: frames[-1].value["type"] != "hello" and order(place_of(frames[-1])) >= order(head))
-
-
-def parked(url: str, query: str, headers: dict) -> tuple[threading.Thread, list[httpx.Response]]:
-    """Ask for the status in a thread, as long as that takes."""
-    answers: list[httpx.Response] = []
-    ask = lambda: answers.append(httpx.get(url + STATUS + query, headers=headers, timeout=PATIENCE_S, trust_env=False))  # noqa: E731
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    return thread, answers
 
 
 def finish(server, bench, **metadata) -> str:
@@ -125,11 +116,10 @@ def test_readers_from_before_a_restore_end_right(bench):
             places.append(replay.place)
         for follower in followers:
             follower.wait(lambda view: runs_of(view).get(lost, {}).get("state") == "success")
-        waiting = [parked(server.url, "?wait=60", {"If-None-Match": tag})]
+        parked = Parked(server, f"{STATUS}?wait=60", {"If-None-Match": tag})
 
     # Whoever was parked was sent away, and whoever asks with what they have is answered at once, not after a wait.
-    waiting[0][0].join(PATIENCE_S)
-    assert [answer.status_code for answer in waiting[0][1]] == [503]
+    parked.answer(503)
     for query, headers in [
         ("?wait=60", {"If-None-Match": tag}), (f"?after={head}&wait=60", {}), (f"?after={head}", {}),
         ("", {"If-None-Match": tag}), ("", {"If-None-Match": f'"x", {tag}', "Prefer": "wait=60"}),

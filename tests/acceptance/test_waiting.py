@@ -5,19 +5,17 @@ Longer than other files: one rule's cases stand together.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import signal
 import threading
 import time
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.acceptance.harness import TWO_STAGES
 from tests.acceptance.judge import get, judge_answer, order
+from tests.acceptance.parked import Parked
 from tests.acceptance.puppets import PATIENCE_S
 
 PIPELINES = TWO_STAGES + "".join(TWO_STAGES.replace("work", name) for name in ("other", "never", "third"))
@@ -49,26 +47,6 @@ class Poll(threading.Thread):
         assert isinstance(self._answer, httpx.Response), self._answer
         assert self._answer.status_code == status, (self._url, self._headers, self._answer.text)
         return self._answer
-
-
-class Parked:
-    """A GET that the server has begun to answer: it was sent on a connection in use, and later requests were answered."""
-
-    def __init__(self, server, path: str) -> None:
-        where = urlsplit(server.url)
-        self._link = http.client.HTTPConnection(where.hostname, where.port, timeout=PATIENCE_S)
-        self._link.request("GET", "/health")
-        assert b"alive" in self._link.getresponse().read()
-        self._link.request("GET", path)
-        for _ in range(3):
-            get(server.http, "/health")
-
-    def answer(self, status: int) -> tuple[http.client.HTTPResponse, bytes]:
-        with contextlib.closing(self._link):
-            answer = self._link.getresponse()
-            body = answer.read()
-        assert answer.status == status, body
-        return answer, body
 
 
 def tag_of(server, path: str) -> str:
