@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import socket
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.acceptance.judge import get
 
@@ -44,6 +48,31 @@ def test_a_path_with_a_slash_too_many_is_no_path(server):
         refused(server.http.get(path), 404, "not_found")
     for path in ("/api/pipelines/work/start/", "/api/pipeline/stop/"):
         refused(server.http.post(path, json={}), 404, "not_found")
+
+
+@pytest.mark.rule("H9")
+def test_a_socket_where_there_is_none_is_404(server):
+    """Before the upgrade, as a problem; the dashboard's files never see it."""
+    for path in ("/api/ws/", "/api/runs", "/api/nothing", "/ws", "/", "/api", "/health"):
+        with pytest.raises(InvalidStatus) as denied:
+            connect(server.url.replace("http", "ws") + path, proxy=None, legacy=True)
+        answer = denied.value.response
+        assert answer.status_code == 404, path
+        assert answer.headers["content-type"] == "application/problem+json", path
+        assert json.loads(answer.body)["code"] == "not_found"
+
+
+def test_two_hosts_are_none_of_this_machine(server):
+    """Without tokens the name in `Host` is what keeps strangers out, so it must be one."""
+    where = urlsplit(server.url)
+    for hosts in (("localhost", "evil.example"), ("evil.example", "localhost"), ("localhost", "localhost")):
+        link = http.client.HTTPConnection(where.hostname, where.port, timeout=30)
+        link.putrequest("GET", "/api/pipelines", skip_host=True)
+        for host in hosts:
+            link.putheader("Host", host)
+        link.endheaders()
+        with contextlib.closing(link), link.getresponse() as answer:
+            assert (answer.status, json.loads(answer.read())["code"]) == (403, "forbidden"), hosts
 
 
 @pytest.mark.rule("H9", "C7")

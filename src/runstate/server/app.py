@@ -232,12 +232,14 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/asyncapi.json", serve_asyncapi),
         Route("/stream", streams.sse),
         WebSocketRoute("/ws", streams.websocket),
+        WebSocketRoute("/{path:path}", streams.no_socket),
     ]
     routes = [
         Route("/health", reads.health),
         Route("/ready", reads.ready),
         # A mount of its own: an unknown path below it is the API's 404, not the dashboard's.
         Mount("/api", Router(api, redirect_slashes=False)),
+        WebSocketRoute("/{path:path}", streams.no_socket),
         *dashboard_routes(),
     ]
     app = Starlette(

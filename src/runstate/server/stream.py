@@ -64,6 +64,11 @@ class Streams:
                 _expire(socket, subscription, self._clock),
             )
 
+    async def no_socket(self, socket: WebSocket) -> None:
+        """Refuse a WebSocket where there is none, as every unknown path is refused (H9)."""
+        refusal = Problem("not_found", f"there is no WebSocket at {socket.url.path}; it is at /api/ws")
+        await socket.send_denial_response(refusal.response())
+
     async def _receive(self, socket: WebSocket, subscription: Subscription) -> None:
         while True:
             message = await socket.receive()
