@@ -77,6 +77,9 @@ def serve(
     log_mib: Annotated[
         int, typer.Option("--log-mib", metavar="N", min=1, help="Of each run's log the latest N MiB stay.")
     ] = 64,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Answer everything through the ordinary ASGI path, as when embedded.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the stages' log lines on stderr.")] = False,
 ) -> int:
     """Serve pipelines: the API, the live stream and the dashboard on one port.
@@ -122,6 +125,7 @@ def serve(
                 keep=_keep(loaded.keep or Keep(), keep_days, keep_versions),
                 max_log_bytes=log_mib * 1024 * 1024,
                 webhooks=loaded.webhooks,
+                plain=plain,
                 on_ready=lambda url: say(f"runstate is serving {url}"),
                 on_line=on_line if verbose else None,
             )

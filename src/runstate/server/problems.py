@@ -86,6 +86,11 @@ def problem_of(error: RunstateError) -> Problem:
 def answer_error(_: Request, error: Exception) -> Response:
     """Answer one of our errors; Starlette's exception handler."""
     assert isinstance(error, RunstateError)
+    return refusal_of(error)
+
+
+def refusal_of(error: RunstateError) -> Response:
+    """Return the whole answer that one of our errors is."""
     problem = problem_of(error)
     return problem.response({"Retry-After": "1"} if STATUS_OF[problem.code] == 503 else None)
 

@@ -18,7 +18,7 @@ from runstate.core.times import format_time
 from runstate.ports import HistoryEntry, RunsFilter
 from runstate.server.problems import Problem
 from runstate.server.query import number_of, position_of, query_of
-from runstate.server.waiting import OPTIONS, check_not_draining, condition_of, newer, reach
+from runstate.server.waiting import OPTIONS, Condition, check_not_draining, condition_of, newer, reach
 from runstate.state.manager import PipelineStateManager
 
 _STATUSES = ("idle", "running", "stopped", "error")
@@ -67,6 +67,10 @@ class Reads:
 
         condition = condition_of(query_of(request, OPTIONS), request.headers)
         document, is_wanted = await newer(self._manager, condition, read, find or here)
+        return self.answer(document, condition, is_wanted=is_wanted)
+
+    def answer(self, document: Document, condition: Condition, *, is_wanted: bool) -> Response:
+        """Return the answer to a read of one document: whole, or 304 where its reader has it (H2, H3)."""
         headers = self.headers(document) | {"Cache-Control": "no-cache"}
         if condition.wait_s is not None:
             headers["Preference-Applied"] = f"wait={condition.wait_s}"

@@ -14,10 +14,11 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp
 
 from runstate.core.errors import CallerError
 from runstate.engine import Engine, open_engine
@@ -26,14 +27,15 @@ from runstate.pipeline.runlog import MAX_LOG_BYTES, Line
 from runstate.pipeline.webhook import WebhookConfig
 from runstate.server.access import Policy
 from runstate.server.app import make_api
-from runstate.server.stream import ABORT
+from runstate.server.fastlane import FastLane, Lane
+from runstate.server.http import Http
+from runstate.server.reads import Reads
 from runstate.state.retention import Keep
 
 MAX_MESSAGE_BYTES = 64 * 1024  # what a WebSocket client may send us: subscriptions are short
 DRAIN_S = 5
 #: What stands between a reader and its frames: small, so that a reader who does not read is soon known, and cheap (F8).
 SOCKET_BUFFER_BYTES = 64 * 1024
-WRITE_BUFFER_BYTES = 4 * 1024
 
 
 class PortInUse(CallerError):
@@ -44,16 +46,6 @@ class PortInUse(CallerError):
 
 class NotAnAddress(CallerError):
     """The host is none that this server may listen on."""
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, that buffers little and lets a stream leave a reader who does not read: `close` would wait for it."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection; a WebSocket that it becomes is handed the same state."""
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self.app_state = {**self.app_state, ABORT: transport.abort}
-        super().connection_made(transport)
 
 
 class _Server(uvicorn.Server):
@@ -81,6 +73,7 @@ async def serve(
     keep: Keep | None = None,
     max_log_bytes: int = MAX_LOG_BYTES,
     webhooks: Sequence[WebhookConfig] = (),
+    plain: bool = False,
     on_ready: Callable[[str], None],
     on_line: Callable[[Line], None] | None = None,
 ) -> None:
@@ -95,6 +88,7 @@ async def serve(
         keep: What history and logs keep; None: everything.
         max_log_bytes: What the log of one run may take; its oldest lines go beyond that.
         webhooks: Who is told of ends of runs; their secrets leave the environment, since stages inherit it.
+        plain: Whether everything goes through the ASGI application, as it does embedded (ADR 5).
         on_ready: Called with the URL once connections are accepted.
         on_line: Called with each log line of a stage.
 
@@ -116,20 +110,9 @@ async def serve(
             pipelines, data, on_line=on_line, keep=keep, max_log_bytes=max_log_bytes, webhooks=webhooks, environ=environ
         ) as engine:
             engine.lock.set_url(url)
-            config = uvicorn.Config(
-                make_api(engine, policy),
-                http=_Protocol,
-                ws="websockets-sansio",
-                ws_max_size=MAX_MESSAGE_BYTES,
-                ws_per_message_deflate=False,  # digests are of bytes as they are, and frames are shared
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN_S,
-            )
-            server = _Server(config)
-            _on_signals(lambda: _begin_end(server, engine))
+            lane = None if plain else make_lane(engine, policy)
+            server = _Server(configure(make_api(engine, policy), lane))
+            _on_signals(lambda: _begin_end(server, engine, lane))
             async with asyncio.TaskGroup() as group:
                 serving = group.create_task(server.serve([listener]))
                 await _started(server, serving)
@@ -138,8 +121,35 @@ async def serve(
         listener.close()
 
 
-def _begin_end(server: uvicorn.Server, engine: Engine) -> None:
+def make_lane(engine: Engine, policy: Policy) -> Lane:
+    """Return the fast lane over an open engine."""
+    return Lane(Reads(engine.manager), engine.manager, policy, engine.clock)
+
+
+def configure(app: ASGIApp, lane: Lane | None) -> uvicorn.Config:
+    """Return how uvicorn serves `app`.
+
+    Args:
+        lane: What answers polls; None: everything goes through `app`.
+    """
+    return uvicorn.Config(
+        app,
+        http=Http if lane is None else partial(FastLane, lane),  # type: ignore[arg-type]  # makes one
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # digests are of bytes as they are, and frames are shared
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+
+
+def _begin_end(server: uvicorn.Server, engine: Engine, lane: Lane | None) -> None:
     engine.begin_to_end()
+    if lane is not None:
+        lane.drain()
     server.should_exit = True
 
 
