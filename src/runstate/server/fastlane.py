@@ -147,7 +147,9 @@ class Lane:
         """Return whether the poll has seen a position that the head has not reached, or the server is about to end."""
         if self._manager.bus.is_draining:
             return True
-        return condition.after is not None and condition.after.order > self._manager.head.position.order
+        after, head = condition.after, self._manager.head
+        # Of another incarnation of the store, positions do not tell what is newer (V1); the application knows what to do.
+        return after is not None and (after.epoch != head.epoch or after.order > head.position.order)
 
     def answer(self, path: bytes, document: Document, condition: Condition, *, is_wanted: bool) -> tuple[bytes, bytes]:
         """Return the answer: its status line, and what follows the date."""
