@@ -66,7 +66,9 @@ def _named(routes: list[Any], below: str = "") -> list[str]:
     for route in routes:
         if isinstance(route, Mount):
             names += _named(route.routes, below + route.path)
-        elif isinstance(route, WebSocketRoute):
+        elif (
+            isinstance(route, WebSocketRoute) and route.path != "/{path:path}"
+        ):  # that one refuses whatever else is asked
             names.append(f"WS {below}{route.path}")
         elif isinstance(route, Route) and (below or route.path in ("/health", "/ready", "/metrics")):
             path = route.path.replace(":path}", "}")

@@ -57,6 +57,8 @@ def unusual(tag: str, run_id: str) -> list[bytes]:
     status = "/api/pipeline/status"
     none_match = f'If-None-Match: "{tag}"'
     later = tag.rpartition(".")[0] + ".999999"
+    epoch, _, rest = tag.partition("-")
+    before, after = (f"{int(epoch) + by}-{rest}" for by in (-1, 1))  # of other incarnations of the store (V1)
     return [
         get(status, method="HEAD"),
         get(status, none_match, method="HEAD"),
@@ -73,6 +75,12 @@ def unusual(tag: str, run_id: str) -> list[bytes]:
         get(status, "If-None-Match: *"),
         get(status, f'If-None-Match: "x",W/"{tag}"'),
         get(status, f'If-None-Match: "{later}"'),
+        get(status, f'If-None-Match: "{before}"'),
+        get(status, f'If-None-Match: "{before}"', "Prefer: wait=30"),
+        get(status, f'If-None-Match: "{after}"'),
+        get(f"{status}?after={before}"),
+        get(f"{status}?after={before}&wait=30"),
+        get(f"{status}?after={after}"),
         get(f"{status}?"),
         get(f"{status}?after={tag}"),
         get(f"{status}?wait=0&after={tag}"),
