@@ -171,6 +171,40 @@ def test_pipelined_and_cut_requests_are_answered_in_order(tmp_path, seed):
     run(main())
 
 
+@pytest.mark.rule("H1", "H2")
+def test_the_same_bytes_again_get_what_is_true_now(tmp_path):
+    """A request that is known by its bytes: again on one connection, cut, behind another, after a commit, on a new one."""
+
+    async def main() -> None:
+        async with both_paths([make_pipeline()], tmp_path) as paths:
+            await ran(paths.engine)
+            path = "/api/pipeline/status"
+            for _ in range(3):
+                tag = str(paths.engine.manager.head.status(None).position)
+                have = get(path, f'If-None-Match: "{tag}"')
+                wires = [await each.connect() for each in (paths.fast, paths.plain)]
+                for parts in (
+                    [have], [have], [get(path)], [get(path)], [have[:30], have[30:]], [have], [have + get(path)],
+                    [have + have[:9], have[9:]], [have], [get("/api/runs/nope")], [have], [b"\r\n" + have], [have],
+                    [have[:-1], have[-1:] + have],
+                ):  # fmt: skip
+                    count = b"".join(parts).count(b"GET ")
+                    said = []
+                    for wire in wires:
+                        for part in parts:
+                            wire.writer.write(part)
+                            await wire.writer.drain()
+                            for _ in range(5):  # the server, in this same loop, reads it by itself
+                                await asyncio.sleep(0)
+                        said.append([await wire.answer() for _ in range(count)])
+                    assert said[0] == said[1], parts
+                for wire in wires:
+                    await wire.close()
+                await ran(paths.engine)
+
+    run(main())
+
+
 @pytest.mark.rule("H3")
 def test_polls_that_wait_are_answered_alike(tmp_path):
     """A poll that waits gets the same answer on both paths: at the commit, and when its time is over; others wait behind."""

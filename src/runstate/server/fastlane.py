@@ -14,7 +14,7 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -31,6 +31,7 @@ from runstate.state.manager import PipelineStateManager
 
 AT_ONCE = 250  # parked polls that are answered in one turn of the loop, so that others have theirs
 MAX_CONDITIONS = 512
+MAX_KNOWN, MAX_KNOWN_BYTES = 512, 2048
 
 _STATUS = re.compile(rb"/api/pipeline(?:s/([A-Za-z0-9_-]+))?/status")
 _DOCUMENT = re.compile(rb"/api/(pipelines|runs)/([A-Za-z0-9_-]+)")
@@ -57,6 +58,13 @@ class Room:
     polls: dict[Parkable, asyncio.TimerHandle] = field(default_factory=dict)
 
 
+class Known(NamedTuple):
+    """A request that was answered at once."""
+
+    headers: list[tuple[bytes, bytes]]
+    answer: tuple[bytes, bytes]
+
+
 class Lane:
     """The answers of one server, ready to be written, and the polls that wait for one."""
 
@@ -68,6 +76,7 @@ class Lane:
         self._documents: dict[bytes, Document] = {}  # of this revision, by path
         self._answers: dict[tuple[bytes, int | None, bool], tuple[bytes, bytes]] = {}  # of this revision
         self._conditions: dict[tuple[bytes, bytes, bytes], Condition] = {}
+        self._known: dict[bytes, Known] = {}  # of this revision, by the bytes of the whole request
         self._rooms: dict[tuple[bytes, Condition], Room] = {}
         self._due: deque[tuple[Parkable, Room]] = deque()
         self._is_due = False
@@ -116,11 +125,26 @@ class Lane:
         self._conditions[name] = condition
         return condition
 
+    def repeat(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Return the answer to a whole request that came in the same bytes since the last commit; None: read it."""
+        if self._manager.head.revision != self._revision or self._manager.bus.is_draining:
+            return None
+        known = self._known.get(data)
+        if known is None or (self._policy.tokens and self.admits(known.headers) is None):  # a token ends one day
+            return None
+        return known.answer
+
+    def learn(self, data: bytes, known: Known) -> None:
+        """Remember what was answered to the bytes of a whole request: whoever polls says the same again and again."""
+        if len(data) <= MAX_KNOWN_BYTES and len(self._known) < MAX_KNOWN:
+            self._known[data] = known
+
     def document(self, path: bytes) -> Document | None:
         """Return the document that a path names, where memory has it."""
         head = self._manager.head
         if head.revision != self._revision:
             self._revision = head.revision
+            self._known.clear()
             self._documents.clear()
             self._answers.clear()
         document = self._documents.get(path)
@@ -245,8 +269,34 @@ class FastLane(Http):
         self._lane = lane
         self._asked: tuple[bytes, Condition, Document] | None = None  # of the request that is being read
         self._parked: _Parked | None = None
+        self._is_between = True  # no byte of a next request has come
+        self._taken: list[Known | None] = []  # the requests that ended in the bytes that are being read
         self._dates: object = None
         self._date = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came in; bytes that were one whole request before are the same request again."""
+        was_between = self._is_between
+        answer = self._lane.repeat(data) if was_between and self._is_free() else None
+        if answer is not None:
+            self._unset_keepalive_if_required()
+            self._write(*answer)
+            self.on_response_complete()
+            return
+        self._taken = []
+        super().data_received(data)
+        if was_between and self._is_between and len(self._taken) == 1 and self._taken[0] is not None:
+            self._lane.learn(data, self._taken[0])
+
+    def _is_free(self) -> bool:
+        """Return whether an answer may be written now: answers keep the order of their requests, and somebody reads."""
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves the None out
+        return (cycle is None or cycle.response_complete) and not self.flow.write_paused
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._is_between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Take the request, or give it to the application."""
@@ -256,13 +306,11 @@ class FastLane(Http):
 
     def _mine(self) -> tuple[bytes, Condition, Document] | None:
         parser = self.parser
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves the None out
         if (
             parser.get_method() != b"GET"
             or parser.get_http_version() != "1.1"
             or not parser.should_keep_alive()
-            or not (cycle is None or cycle.response_complete)  # answers keep the order of their requests
-            or self.flow.write_paused  # nobody reads; the application waits
+            or not self._is_free()
         ):
             return None
         path, _, query = self.url.partition(b"?")
@@ -277,15 +325,20 @@ class FastLane(Http):
 
     def on_message_complete(self) -> None:
         """Answer, or wait."""
+        self._is_between = True
         if self._asked is None:
+            self._taken.append(None)
             super().on_message_complete()
             return
         (path, condition, document), self._asked = self._asked, None
         is_wanted = condition.is_met(document)
         if is_wanted or not condition.wait_s:
-            self._write(*self._lane.answer(path, document, condition, is_wanted=is_wanted))
+            answer = self._lane.answer(path, document, condition, is_wanted=is_wanted)
+            self._taken.append(Known(self.headers, answer))
+            self._write(*answer)
             self.on_response_complete()
             return
+        self._taken.append(None)
         room = self._lane.park(self, path, condition, document)
         # Where uvicorn keeps the request under way, so that those behind it wait and a shutdown lets it be answered.
         self._parked = self.cycle = _Parked(room)  # type: ignore[assignment]
