@@ -29,6 +29,7 @@ from tests.verify.lying_streams import (
     SkipsAVersion,
     SplitsACommit,
     StandsStill,
+    SwapsTwo,
     WithholdsHalfACommit,
 )
 from tests.verify.proxy import Truth
@@ -41,6 +42,7 @@ LIARS: list[tuple[type[Truth], str]] = [
     (SendsTwice, "unique"),
     (SkipsAVersion, "gap-free"),
     (BreaksTheChain, "gap-free"),
+    (SwapsTwo, "gap-free"),
     (PatchesFromNowhere, "gap-free"),
     (SplitsACommit, "atomic"),
     (WithholdsHalfACommit, "atomic"),

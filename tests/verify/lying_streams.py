@@ -58,6 +58,18 @@ class BreaksTheChain(Once):
         return []
 
 
+class SwapsTwo(Once):
+    """Two transitions arrive in the other order."""
+
+    def spoil(self, link, frame):
+        link.memory["late"] = frame
+        return []
+
+    def after(self, link, frame):
+        late = link.memory.pop("late", None) if frame["type"] == "transition" else None
+        return [frame] if late is None else [frame, late]
+
+
 class GoesBack(Once):
     """A transition brings an earlier version of a run once more."""
 

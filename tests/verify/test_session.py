@@ -16,6 +16,7 @@ from runstate.verify.chaos import chance, plan
 from tests.cli.terminal import assert_refused, caller, runstate
 from tests.verify.conftest import Starter, served
 from tests.verify.lying_answers import Hangs
+from tests.verify.lying_streams import BreaksTheChain, ChangesAByte, GoesBack, SwapsTwo
 from tests.verify.proxy import Proxy
 
 
@@ -143,6 +144,32 @@ def test_the_command_exits_1_where_nothing_is_proved(calm_server, tmp_path):
 
     assert done.returncode == 1
     assert "nothing proved: nothing was committed while we looked" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("liar", "says"),
+    [
+        (ChangesAByte, ["byte-identical", "the bytes have sha-256:", "1999-12-31"]),
+        (BreaksTheChain, ["gap-free", "the stream is at", "websocket: transition"]),
+        (SwapsTwo, ["gap-free", "the stream is at", "websocket: transition"]),
+        (GoesBack, ["ordered", "a document went back", "after v"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_command_exits_1_with_the_evidence(busy_server, tmp_path, liar, says):
+    """Which promise, who saw what and when, and what to type to see it again; no insides of ours."""
+    with Proxy(busy_server.url, liar()) as proxy:
+        done = runstate(
+            "verify", "--url", proxy.url, "--seconds", 3, "--seed", 7, "--start", "calm", cwd=tmp_path, COLUMNS="200"
+        )
+
+    assert done.returncode == 1, done.stdout
+    verdict = next(line for line in done.stdout.splitlines() if line.startswith("BROKEN: "))
+    assert verdict.startswith(f"BROKEN: {says[0]}: ")
+    evidence = done.stdout[done.stdout.index(verdict) :]
+    assert all(words in evidence for words in says[1:]), evidence
+    assert "Stepped(" not in evidence and "Snapped(" not in evidence
+    assert f"again: runstate verify --url {proxy.url} --seconds 3 --start calm --seed 7" in evidence
 
 
 def test_the_command_exits_3_where_nobody_is(tmp_path):

@@ -94,13 +94,14 @@ def _page(outcome: Outcome) -> RenderableType:
 
 
 def _verdict(outcome: Outcome) -> list[RenderableType]:
+    from rich.padding import Padding
     from rich.text import Text
 
-    lines = [Text(f"note: {note}", style="dim") for note in outcome.notes]
+    lines: list[RenderableType] = [Text(f"note: {note}", style="dim") for note in outcome.notes]
     broken = outcome.broken
     if broken is not None:
         lines += [Text(f"BROKEN: {broken.promise}: {broken.what}", style="red")]
-        lines += [Text(f"  {line}", overflow="fold") for line in broken.seen]
+        lines += [Padding(Text(line, overflow="fold"), (0, 0, 0, 2)) for line in broken.seen]
         lines += [Text(f"again: {outcome.asked.command}")]
     elif not outcome.commits:
         lines += [Text("nothing proved: nothing was committed while we looked; see --start and --seconds")]
@@ -109,4 +110,4 @@ def _verdict(outcome: Outcome) -> list[RenderableType]:
     else:
         joint = f", {outcome.joint_commits:,} of them of several documents" if outcome.joint_commits else ""
         lines += [Text(f"kept: {outcome.commits:,} commits{joint}, seed {outcome.asked.seed}", style="green")]
-    return list(lines)
+    return lines

@@ -29,12 +29,13 @@ class Asked:
     seconds: float
     chaos: bool
     seed: int
+    start: str | None = None  #: A pipeline, of which a run was started first.
 
     @property
     def command(self) -> str:
         """What to type to check in the same way again."""
-        chaos = " --chaos" if self.chaos else ""
-        return f"runstate verify --url {self.url} --seconds {self.seconds:g}{chaos} --seed {self.seed}"
+        options = (" --chaos" if self.chaos else "") + (f" --start {self.start}" if self.start is not None else "")
+        return f"runstate verify --url {self.url} --seconds {self.seconds:g}{options} --seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Self
 
 from runstate.core.position import Position
-from runstate.verify.judging import Broken, Event, Judge, Row
+from runstate.verify.judging import Broken, Event, Judge, Row, in_words
 from runstate.verify.promises import Violation
 
 Key = tuple[str, str]
@@ -22,7 +22,7 @@ Order = tuple[int, int]
 
 MAX_SEEN = 2_000_000  # versions, over all readers; some 500 MB
 MAX_KEPT_BYTES = 1 << 30  # on disk
-_EXCERPT = 60  # bytes on each side of the first difference
+_EXCERPT = 40  # bytes on each side of the first difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,9 @@ class Recorder:
             self._judge.see(event)
         except Broken as broken:
             what = str(broken).partition("\n  ")[2].rpartition("\n  at ")[0]
-            raise Violation(broken.promise, " ".join(what.split()), (f"{self._when()}: {broken.event}",)) from None
+            raise Violation(
+                broken.promise, " ".join(what.split()), (f"{self._when()}, {in_words(broken.event)}",)
+            ) from None
         self.changed.set()
 
     def saw(self, reader: str, row: Row, encoded: bytes | None = None) -> None:
@@ -100,15 +102,15 @@ class Recorder:
         self.seen += 1
         self.changed.set()
         seen = f"{self._when()}, {reader}: {_named(row)}"
+        epoch = row.position.rpartition(".")[0]
+        versions = self.sightings.setdefault(row.key, {})
+        first = versions.get((epoch, row.version))
         if row.actual is not None:
             self.checks["byte-identical"] += 1
             if row.actual != row.digest:
                 how = "the patch leads to" if encoded is None else "the bytes have"
-                quote = () if encoded is None else (f"bytes: {_cut(encoded)}",)
-                raise Violation("byte-identical", f"{how} {row.actual}, and {row.digest} was promised", (seen, *quote))
-        epoch = row.position.rpartition(".")[0]
-        versions = self.sightings.setdefault(row.key, {})
-        first = versions.get((epoch, row.version))
+                what = f"{how} {row.actual}, and {row.digest} was promised"
+                raise Violation("byte-identical", what, (seen, *self._quotes(first, encoded)))
         if first is None:
             versions[epoch, row.version] = Sighting(row, reader, self.now_ms(), self._keep(encoded))
             return
@@ -155,6 +157,13 @@ class Recorder:
         self._file.write(encoded)
         return offset, len(encoded)
 
+    def _quotes(self, first: Sighting | None, encoded: bytes | None) -> tuple[str, ...]:
+        """Return what wrong bytes are quoted with: the right ones, if somebody has seen them."""
+        if encoded is None:
+            return ()
+        true = () if first is None else self._differ(first, encoded)
+        return true or (f"nobody had seen this version before; its bytes: {_cut(encoded)}",)
+
     def _differ(self, first: Sighting, encoded: bytes | None) -> tuple[str, ...]:
         if first.place is None or encoded is None:
             return ()
@@ -174,6 +183,6 @@ def _named(row: Row) -> str:
     return f"{row.kind} {row.id} v{row.version} at {row.position} {row.digest}"
 
 
-def _cut(encoded: bytes, length: int = 300) -> str:
+def _cut(encoded: bytes, length: int = 200) -> str:
     text = encoded[:length].decode("utf-8", "replace")
     return text + "…" if len(encoded) > length else text

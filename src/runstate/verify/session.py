@@ -67,7 +67,7 @@ async def verify(
         PeerError: It is no runstate server.
         InvalidValue: `url` is not one.
     """
-    asked = Asked(url, seconds, chaos, seed)
+    asked = Asked(url, seconds, chaos, seed, start)
     begun_ns = time.monotonic_ns()
     with Recorder(lambda: (time.monotonic_ns() - begun_ns) // 1_000_000) as recorder:
         try:
