@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import threading
 
@@ -34,11 +35,16 @@ def disk(tmp_path):
 
 
 class Full(threading.Thread):
-    """Takes every free byte of a disk, again and again, as long as the block lasts."""
+    """Takes every free byte of a disk, again and again, as long as the block lasts; `hold` makes sure of it.
+
+    A store that is opened again frees some room, and on a loaded machine it is the first to take it. A process that is
+    held may write to no file at all, so whatever it frees, what it finds stays as it was.
+    """
 
     def __init__(self, disk) -> None:
         super().__init__(daemon=True)
         self._disk, self._over = disk, threading.Event()
+        self._held: int | None = None
 
     def __enter__(self):
         self.start()
@@ -48,6 +54,9 @@ class Full(threading.Thread):
         self._over.set()
         self.join(PATIENCE_S)
         (self._disk / "ballast").unlink()
+        if self._held is not None:
+            with contextlib.suppress(ProcessLookupError):
+                limit_files(self._held, resource.RLIM_INFINITY)
 
     def run(self) -> None:
         with (self._disk / "ballast").open("ab", buffering=0) as ballast:
@@ -56,22 +65,37 @@ class Full(threading.Thread):
                     while ballast.write(b"\0" * 4096):
                         pass
 
+    def hold(self, server) -> None:
+        """Let no later write of the server succeed until the block ends."""
+        self._held = server.process.pid
+        limit_files(self._held, 0)
+
+
+def limit_files(pid: int, size: int) -> None:
+    """Set the size over which a process may not write to a file."""
+    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, most))
+
 
 def age_of(watch) -> int:
     return next((f.value["source_age_ms"] for f in reversed(watch.frames) if "source_age_ms" in f.value), 0)
 
 
-def fill_up(server, watch, held) -> None:
-    """Commit until the disk is full for good: what SQLite has allocated takes some commits more, opening it again frees some."""
-    number = 1
-    while age_of(watch) < 4000:
+def fill_up(full, server, held) -> None:
+    """Commit until the disk is full: what SQLite has allocated takes some commits more. Then keep it so."""
+    refused = 0
+    for number in range(2, 5000):
         if server.http.get("/ready").status_code == 200:
-            number += 1
+            refused = 0
             held.do(f"ctx.progress({number}, message='x' * 2000)")
-            assert number < 5000
+        elif refused == 0:
+            full.hold(server)
+            refused = 1
+        elif refused < 10:  # an opening that was under way may have come to its end
+            refused += 1
         else:
-            frames = len(watch.frames)
-            watch.wait(lambda seen, frames=frames: len(seen) > frames)
+            return
+    raise AssertionError("the disk did not get full")
 
 
 def wait_ready(server, status: int) -> None:
@@ -93,8 +117,8 @@ def test_a_full_disk_is_told_and_survived(bench, disk):
     watch, stream = server.ws(), server.sse()
     held.do("ctx.progress(1)")
     watch.wait_document(lambda document: document.get("version", 0) >= 3 and document.get("run_id") == run_id)
-    with Full(disk):
-        fill_up(server, watch, held)
+    with Full(disk) as full:
+        fill_up(full, server, held)
         ready = server.http.get("/ready")
         assert ready.status_code == 503 and ready.headers["content-type"] == "application/problem+json"
         assert ready.json()["code"] == "unavailable" and ready.json()["detail"]
@@ -158,8 +182,8 @@ def test_reads_go_on_while_the_journal_refuses(bench, disk):
     ]
     before = [get(server.http, path).content for path in paths[2:]]
     watch = server.ws()
-    with Full(disk):
-        fill_up(server, watch, held)
+    with Full(disk) as full:
+        fill_up(full, server, held)
         for path in (*paths, f"/api/runs/{active}/history", f"/api/runs/{active}/versions/1"):
             answer = server.http.get(path)
             assert answer.status_code == 200, (path, answer.text)
@@ -178,8 +202,8 @@ def test_a_server_that_ends_with_a_full_disk_loses_nothing(bench, disk, ending):
     held = bench.puppets.next("crunch")
     watch = server.ws()
     watch.wait_type("snapshot")
-    with Full(disk):
-        fill_up(server, watch, held)
+    with Full(disk) as full:
+        fill_up(full, server, held)
         getattr(server, ending)()
         watch.wait_end()
         held.wait_dead()
