@@ -1,7 +1,8 @@
 import { useLink, usePipelines, useView } from '@runstate/react'
-import { lazy, type ReactNode, Suspense } from 'react'
+import type { ReactNode } from 'react'
 import { explanation, freshnessOf } from '../model/freshness.ts'
 import type { Route } from '../store/route.ts'
+import { Compare } from './compare.tsx'
 import { NoPipelines, NoSuchPipeline, Waiting } from './empty.tsx'
 import { Header } from './header.tsx'
 import { LinkBadge } from './link-badge.tsx'
@@ -9,12 +10,15 @@ import { Login } from './login.tsx'
 import { Notice } from './notice.tsx'
 import { Overview } from './overview.tsx'
 import { RunPage } from './run-page.tsx'
+import { RunsPage } from './runs-page.tsx'
 import { useNow, useRoute } from './stores.tsx'
 
-const RunsPage = lazy(() => import('./runs-page.tsx').then(({ RunsPage: Page }) => ({ default: Page })))
-const Compare = lazy(() => import('./compare.tsx').then(({ Compare: Page }) => ({ default: Page })))
-
-/** The frame of the page: what is shown, and whether to believe it. */
+/**
+ * The frame of the page: what is shown, and whether to believe it.
+ *
+ * Every part comes with the first download: a part that was fetched when first needed would break the page of a server
+ * that is away, which is the page that has most to say.
+ */
 export function App(): ReactNode {
   const route = useRoute()
   const link = useLink()
@@ -39,13 +43,7 @@ export function App(): ReactNode {
       </Header>
       <main>
         {locked && <Login />}
-        {known ? (
-          <Suspense fallback={<p className="wide quiet">Loading…</p>}>
-            <Page route={route} />
-          </Suspense>
-        ) : (
-          !locked && <Waiting />
-        )}
+        {known ? <Page route={route} /> : !locked && <Waiting />}
       </main>
     </div>
   )

@@ -1,11 +1,12 @@
 import type { PipelineDocument, RunDocument } from '@runstate/client'
-import { lazy, type ReactNode, Suspense } from 'react'
+import type { ReactNode } from 'react'
 import { lastTimes } from '../model/last-time.ts'
 import { failedStage, ownError } from '../model/lede.ts'
 import { hrefTo } from '../store/route.ts'
 import type { Shown } from './change.ts'
 import { ErrorText } from './error-text.tsx'
 import { FailedLines } from './failed-lines.tsx'
+import { LogPanel } from './log-panel.tsx'
 import { Metadata } from './metadata.tsx'
 import { Outputs, Report } from './outputs.tsx'
 import { PipelineFacts } from './pipeline-facts.tsx'
@@ -17,8 +18,6 @@ import { Stages } from './stages.tsx'
 import { useRecentRuns, useStores } from './stores.tsx'
 import { TimeTravel } from './time-travel.tsx'
 import { Timeline } from './timeline.tsx'
-
-const LogPanel = lazy(() => import('./log-panel.tsx').then(({ LogPanel: Panel }) => ({ default: Panel })))
 
 /** Of the runs that the strip shows, so many are listed. */
 const RECENT = 10
@@ -65,15 +64,13 @@ export function RunView({ pipeline, run, entry, head, wanted, latest, now, curre
           <>
             <Timeline run={run} now={now} />
             <TimeTravel run={run} runId={run.run_id} head={head} wanted={wanted} latest={latest} entry={entry} />
-            <Suspense fallback={<section className="log" aria-label="Log" />}>
-              <LogPanel
-                key={run.run_id}
-                runId={run.run_id}
-                stages={run.stage_order}
-                until={wanted === null ? null : run.updated_at}
-                current={current}
-              />
-            </Suspense>
+            <LogPanel
+              key={run.run_id}
+              runId={run.run_id}
+              stages={run.stage_order}
+              until={wanted === null ? null : run.updated_at}
+              current={current}
+            />
             <Report run={run} />
           </>
         )}
