@@ -181,7 +181,6 @@ def test_reads_go_on_while_the_journal_refuses(bench, disk):
         *(f"/api/runs/{run}{rest}" for run in runs for rest in ("", "/versions/1", "/history")),
     ]
     before = [get(server.http, path).content for path in paths[2:]]
-    watch = server.ws()
     with Full(disk) as full:
         fill_up(full, server, held)
         for path in (*paths, f"/api/runs/{active}/history", f"/api/runs/{active}/versions/1"):
