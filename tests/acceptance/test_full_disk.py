@@ -21,10 +21,13 @@ PIPELINES = TWO_STAGES + TWO_STAGES.replace("work", "other")
 
 @pytest.fixture
 def disk(tmp_path):
-    """A small file system of its own, mounted for the test; skipped where that is not allowed."""
+    """A small file system of its own, mounted for the test; skipped where that is not allowed.
+
+    It has room for much more than the store and its log, which would otherwise keep it full by themselves.
+    """
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False) if os.geteuid() == 0 else None
     if done is None or done.returncode != 0:
         pytest.skip(f"needs to mount a tmpfs, which takes root: {done.stderr.strip() if done else 'not root'}")
