@@ -28,6 +28,20 @@ def test_after_an_outage_only_a_reopen_tells(keeps, revision):
     journal.probe()
 
 
+def test_a_store_may_open_while_it_takes_nothing():
+    """As on a full disk: reopened it shows what it holds, and refuses the next write again."""
+    journal, _ = MemoryJournal.open(epoch=EPOCH)
+    author = Author(EPOCH)
+    journal.append([author.commit(make_run("r1"))])
+    journal.begin_outage("the disk is full", opens=True)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"the disk is full"):
+            journal.probe()
+        assert journal.reopen().revision == 1
+    journal.end_outage()
+    journal.probe()
+
+
 def test_an_outage_that_nobody_met_leaves_the_handle_usable():
     """An outage is noticed by those who write while it lasts."""
     journal, _ = MemoryJournal.open(epoch=EPOCH)

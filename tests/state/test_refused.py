@@ -72,6 +72,31 @@ def test_what_was_refused_is_not_what_the_next_event_finds(keeps: bool) -> None:
     in_virtual_time(main())
 
 
+@pytest.mark.rule("F3", "H10")
+def test_a_store_that_opens_and_takes_nothing_does_not_work() -> None:
+    """A store on a full disk can be opened again; until one can write to it, it is in trouble and its age grows."""
+
+    async def main() -> None:
+        clock, journal = virtual_loop(), MemoryJournal(epoch=EPOCH)
+        manager = PipelineStateManager(
+            journal, journal.reopen(), clock=clock, bus=EventBus(clock), make_writer=InlineWriter
+        )
+        async with manager.running():
+            journal.begin_outage("the disk is full", opens=True)
+            await manager.until(lambda: manager.trouble is not None)
+            begun_s, first = clock.time(), manager.source_age_ms()
+            seen: list[str | None] = []
+            # Asked after each answer of the journal, which is opened again once a second.
+            await manager.until(lambda: seen.append(str(manager.trouble)) or clock.time() > begun_s + 10)
+            assert len(seen) >= 10 and set(seen) == {"the disk is full"}
+            assert manager.source_age_ms() >= first + 10_000
+            journal.end_outage()
+            await manager.until(lambda: manager.trouble is None)
+            assert manager.source_age_ms() < 100
+
+    in_virtual_time(main())
+
+
 def test_of_notes_in_one_batch_the_last_that_was_made_counts() -> None:
     """A note beside a commit, then one in a later commit, and the other way round: order decides, not where they stand."""
     author, journal = Author(EPOCH), MemoryJournal(epoch=EPOCH)

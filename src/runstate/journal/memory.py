@@ -58,7 +58,7 @@ class MemoryJournal:
         self._notes: dict[tuple[str, str], bytes] = {}
         self._refusal: str | None = None
         self._outage: str | None = None
-        self._keeps = False
+        self._keeps = self._opens = False
 
     @classmethod
     def open(cls, *, epoch: str) -> tuple[MemoryJournal, Opened]:
@@ -66,17 +66,18 @@ class MemoryJournal:
         journal = cls(epoch=epoch)
         return journal, journal.reopen()
 
-    def begin_outage(self, reason: str, *, keeps: bool = False) -> None:
+    def begin_outage(self, reason: str, *, keeps: bool = False, opens: bool = False) -> None:
         """From now on refuse appends, probes and reopening, until `end_outage`.
 
         Args:
             keeps: The next append is durable all the same, as after an fsync whose answer was lost.
+            opens: It can be reopened meanwhile, and refuses then what is written, like a store on a full disk.
         """
         with self._guard:
-            self._outage, self._keeps = reason, keeps
+            self._outage, self._keeps, self._opens = reason, keeps, opens
 
     def end_outage(self) -> None:
-        """Let `reopen` succeed again."""
+        """Let writes succeed again, once the journal is reopened."""
         with self._guard:
             self._outage = None
 
@@ -100,7 +101,7 @@ class MemoryJournal:
     def reopen(self) -> Opened:
         """See the port."""
         with self._guard:
-            if self._outage is not None:
+            if self._outage is not None and not self._opens:
                 raise StoreUnavailable(self._outage)
             self._refusal = None
             heads = {key: chain.head for key, chain in self._chains.items()}

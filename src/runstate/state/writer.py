@@ -44,7 +44,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """Open the store again and say what it holds after `revision`."""
+    """Open the store again, show that a commit would work, and say what it holds after `revision`."""
 
     revision: int
 
@@ -87,7 +87,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Reopened:
-    """The store is open again."""
+    """The store is open again and takes commits."""
 
     opened: Opened
     missed: tuple[Commit, ...]  #: Commits after the asked revision: durable though their append seemed to fail.
@@ -187,6 +187,7 @@ def perform(journal: Journal, work: Sequence[Work]) -> Result:
     match work[0]:
         case Reopen(revision):
             opened = journal.reopen()
+            journal.probe()  # a store on a full disk opens, too
             return Reopened(opened, tuple(journal.commits_after(revision, None)))
         case Compact(retention, after, limit):
             return TurnDone(journal.compact(retention, after=after, limit=limit))
