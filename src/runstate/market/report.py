@@ -10,7 +10,7 @@ month      of the row's date; trades are run through in order of their exits
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -90,18 +90,12 @@ def report_stream(stream: str, table: pl.DataFrame) -> StreamReport:
     for row in closed:
         running += _decimal(row["profit"])
         equity.append((row["exit_time"], running))
-    months = sorted({_month(row) for row in rows})
+    months, closed_in = _by_month(rows), _by_month(closed)
     return StreamReport(
         stream=stream,
         instruments=sorted({str(row["instrument"]) for row in rows}),
         total=_figures(rows, closed),
-        months={
-            month: _figures(
-                [row for row in rows if _month(row) == month],
-                [row for row in closed if _month(row) == month],
-            )
-            for month in months
-        },
+        months={month: _figures(months[month], closed_in.get(month, [])) for month in sorted(months)},
         equity=equity,
         latest=closed[: -LATEST_TRADES - 1 : -1],
         first=str(rows[0]["date"]),
@@ -177,8 +171,11 @@ def _figures(rows: list[dict[str, object]], closed: list[dict[str, object]]) -> 
     )
 
 
-def _month(row: dict[str, object]) -> str:
-    return str(row["date"])[:7]
+def _by_month(rows: list[dict[str, object]]) -> dict[str, list[dict[str, object]]]:
+    months: dict[str, list[dict[str, object]]] = defaultdict(list)
+    for row in rows:
+        months[str(row["date"])[:7]].append(row)
+    return months
 
 
 def _decimal(value: object) -> Decimal:
