@@ -52,6 +52,14 @@ def test_a_second_writer_is_refused(tmp_path):
         pass
 
 
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(MarketError, match=r"file/out cannot be written to \(Not a directory\); set another out"):
+        with OutFolder(tmp_path / "file/out").locked():
+            pass
+
+
 def test_a_file_with_other_bytes_than_its_manifest_says_is_refused(tmp_path):
     out = OutFolder(tmp_path)
     written = out.write("x", b"one", rows=0)

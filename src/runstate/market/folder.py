@@ -7,6 +7,7 @@ the bytes already is left alone, so a second run changes nothing, not even times
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -52,10 +53,9 @@ class OutFolder:
         """Hold the folder for this process.
 
         Raises:
-            MarketError: Another process holds it; nothing was written.
+            MarketError: Another process holds it, or it cannot be made; nothing was written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._open_lock()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -68,6 +68,18 @@ class OutFolder:
             yield
         finally:
             os.close(descriptor)
+
+    def _open_lock(self) -> int:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # room may be made: the next attempt may succeed
+            raise MarketError(
+                f"{self.path} cannot be written to ({error.strerror}); set another out, or correct its permissions",
+                code="bad_config",
+            ) from None
 
     def write(self, relative: str, content: bytes, *, rows: int) -> Written:
         """Put `content` at `relative`, whole or not at all."""
