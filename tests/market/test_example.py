@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +22,7 @@ import polars as pl
 import pytest
 
 from runstate.market.config import load_config
+from runstate.market.sniff import sniff as look
 from tests.market.conftest import EXAMPLE, REPOSITORY, SHARED
 from tests.market.oracle import Bar, Day, at, judge
 from tests.market.oracle import profit as gain_of
@@ -108,25 +111,33 @@ def lean_bars(folder: Path, expiry: str, scale: int, tick: str) -> list[Bar]:
     return found
 
 
+FUTURE = ("future/cme/minute/es", 1, "0.25", "5", "50")
 CASES = [
-    ("future/cme/minute/es", "201312", 1, "0.25", "5", "50"),
-    ("future/cme/minute/es", "201403", 1, "0.25", "5", "50"),
-    ("future/cme/minute/es", "201406", 1, "0.25", "5", "50"),
-    ("equity/usa/minute/spy", "", 10_000, "0.01", "1", "1"),
-    ("equity/usa/minute/ibm", "", 10_000, "0.01", "1", "1"),
+    (*FUTURE, "201312", None),
+    (*FUTURE, "201403", None),
+    (*FUTURE, "201406", None),
+    # Of these there is one bar each, outside every range: only a later as_of has something to say of their day.
+    (*FUTURE, "201409", "2013-11-01T00:00:00Z"),
+    (*FUTURE, "201412", "2013-11-01T00:00:00Z"),
+    ("equity/usa/minute/spy", 10_000, "0.01", "1", "1", "", None),
+    ("equity/usa/minute/ibm", 10_000, "0.01", "1", "1", "", None),
 ]
 
 
-@pytest.mark.parametrize(("place", "expiry", "divisor", "tick", "target", "scale"), CASES)
-def test_every_row_of_lean_s_instruments_is_what_the_oracle_says(tmp_path, place, expiry, divisor, tick, target, scale):
+@pytest.mark.parametrize(("place", "divisor", "tick", "target", "scale", "expiry", "until"), CASES)
+def test_every_row_of_lean_s_instruments_is_what_the_oracle_says(
+    tmp_path, place, divisor, tick, target, scale, expiry, until
+):
     """On all days that lie beside the repository, else on those that come with the example."""
     folder = SHARED / "lean" / place if (SHARED / "lean" / place).is_dir() else EXAMPLE / "raw/lean" / place
-    if not folder.is_dir():
+    bars = lean_bars(folder, expiry, divisor, tick)
+    if not bars:
         pytest.skip(f"needs the real exports {folder}, which are not part of the repository")
     symbol = place.rsplit("/", 1)[1].upper()
     config = tmp_path / "market.toml"
     config.write_text(
-        f'[[source]]\nfiles = "{folder}/*_trade.zip"\ndialect = "lean"\ninterval = "1m"\ntz = "America/New_York"\n'
+        (f'as_of = "{until}"\n' if until else "")
+        + f'[[source]]\nfiles = "{folder}/*_trade.zip"\ndialect = "lean"\ninterval = "1m"\ntz = "America/New_York"\n'
         f'stamp = "open"\n[instrument.{symbol}]\ntick = {tick}\ntarget = {target}\nscale = {scale}\n'
         f'tz = "America/New_York"\n[[session]]\nname = "S1"\ntz = "America/New_York"\nstart = "09:30"\n'
         'slots = ["10:00", "11:00"]\nclose = "16:00"\n'
@@ -134,8 +145,8 @@ def test_every_row_of_lean_s_instruments_is_what_the_oracle_says(tmp_path, place
 
     run_stages(config, 2)
 
-    bars = lean_bars(folder, expiry, divisor, tick)
-    zone, as_of = "America/New_York", bars[-1].opened + timedelta(minutes=1)
+    zone = "America/New_York"
+    as_of = datetime.fromisoformat(until) if until else bars[-1].opened + timedelta(minutes=1)
     first, last = (bar.opened.astimezone(ZoneInfo(zone)).date() for bar in (bars[0], bars[-1]))
     span = [date.fromordinal(n) for n in range(first.toordinal(), last.toordinal() + 8)]
     expected = []
@@ -185,7 +196,21 @@ def test_sniff_suggests_and_says_what_it_cannot_know(tmp_path):
 
 def test_sniff_says_when_nothing_fits(tmp_path):
     (tmp_path / "x.csv").write_text("hello\nworld\n")
+    (tmp_path / "y.csv").write_text("\r\n")
 
-    done = sniff(tmp_path / "x.csv")
+    done = sniff(tmp_path / "x.csv", tmp_path / "y.csv")
 
-    assert (done.returncode, done.stdout) == (1, f"# {tmp_path}/x.csv: no dialect fits; describe it as custom\n")
+    whys = ("x.csv: no dialect fits; describe it as custom", "y.csv: the file is empty")
+    assert (done.returncode, done.stdout) == (1, "\n".join(f"# {tmp_path}/{why}\n" for why in whys))
+
+
+def test_sniff_reads_one_row_without_a_line_end_and_writes_a_glob_for_any_name(tmp_path):
+    """The row is all that stands behind the header; brackets and quotes in the name mean themselves."""
+    file = tmp_path / 'DAX "Δ" [1].csv'
+    file.write_text("timestamp,open,high,low,close,volume\n2024-04-09T09:00:00+09:00,1,2,0.5,1,3")
+
+    suggestion = look(file)
+
+    assert (suggestion.dialect, suggestion.tick, suggestion.has_own_clock) == ("iso", "0.5", True)
+    named = tomllib.loads(suggestion.to_toml())["source"][0]["files"]
+    assert glob.glob(named) == [str(file)]

@@ -29,7 +29,7 @@ def sniff(files: Files) -> int:
     """
     for file in files:
         if not file.is_file():
-            raise Usage(f"there is no file {file}")
+            raise Usage(f"{file} is a folder; name the files in it" if file.is_dir() else f"there is no file {file}")
 
     from runstate.market.sniff import sniff as look
 

@@ -6,10 +6,13 @@ stamps; the tick is the greatest step that all prices are on. Nothing of it is e
 
 from __future__ import annotations
 
+import glob
+import json
 import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import polars as pl
@@ -57,7 +60,7 @@ class Suggestion:
             f"# {self.file}: {self.first} to {self.last} on the file's clock",
             *([f"# busiest hour on the file's clock: {self.busiest_hour}"] if self.busiest_hour else []),
             "[[source]]",
-            f'files = "{self.file}"    # a glob for all files of this kind',
+            f"files = {self._pattern()}    # a glob for all files of this kind",
             f'dialect = "{self.dialect}"',
             f"# its files name their instrument, this one {self.instrument}"
             if self.instrument
@@ -72,6 +75,10 @@ class Suggestion:
         ]
         return "\n".join(lines) + "\n"
 
+    def _pattern(self) -> str:
+        """Return a glob that matches the file, as TOML writes text."""
+        return json.dumps(glob.escape(str(self.file)), ensure_ascii=False)
+
 
 def sniff(file: Path) -> Suggestion:
     """Return what `file` looks like.
@@ -84,6 +91,8 @@ def sniff(file: Path) -> Suggestion:
         members = raw.members()
     except BadFile as fault:
         return _nothing(file, fault.sentence)
+    if raw.is_blank():
+        return _nothing(file, "the file is empty")
     best: tuple[float, str, Part, pl.DataFrame] | None = None
     why = "no dialect fits; describe it as custom"
     for dialect in _TRIED:
@@ -114,8 +123,12 @@ def _first_rows(part: Part) -> pl.DataFrame:
         assert part.doubt is not None
         raise part.doubt
     layout = part.layout()
-    block = next(part.raw.blocks(part.member), None)
-    return pl.DataFrame({"parsed": []}, schema={"parsed": pl.Boolean}) if block is None else read_rows(layout, block)
+    rows = pl.DataFrame({"parsed": []}, schema={"parsed": pl.Boolean})
+    for block in islice(part.raw.blocks(part.member), 2):  # the first may hold a header alone
+        rows = read_rows(layout, block)
+        if rows.height:
+            break
+    return rows
 
 
 def _describe(file: Path, dialect: str, part: Part, rows: pl.DataFrame) -> Suggestion:
