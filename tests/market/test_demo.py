@@ -19,6 +19,20 @@ def test_the_demo_is_the_london_breakout_of_the_contract(tmp_path, eurusd_file):
     assert (tmp_path / "demo/raw/eurusd-1h-2017.csv").read_bytes() == eurusd_file.read_bytes()
 
 
+def test_the_file_explains_itself_and_what_it_comments_out_works(tmp_path):
+    text = write_demo(tmp_path).read_text()
+
+    lines = [line for line in text.splitlines() if line]
+    assert sum("#" in line for line in lines) > len(lines) / 2
+    optional = [line for line in lines if line.startswith("# ") and " = " in line]
+    assert [line.split()[1] for line in optional] == ["as_of", "calendar"]
+    for line in optional:
+        text = text.replace(line, line.removeprefix("# "))
+    (tmp_path / "all.toml").write_text(text)
+    config = load_config(tmp_path / "all.toml")
+    assert (config.as_of_us, config.sessions[0].calendar) == (1_498_780_800_000_000, "XNYS")
+
+
 def test_laying_it_out_again_changes_nothing(tmp_path):
     path = write_demo(tmp_path)
     path.write_text(path.read_text().replace("0.0020", "0.0030"))
