@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from runstate import Fatal
-from runstate.market.config import Clock
 from runstate.market.demo import write_demo
 from runstate.market.pipeline import analyzer
 from runstate.market.plan import instant_us
+from runstate.market.settings import Clock
 from tests.market.oracle import Bar, Day, at, judge, profit, read_bars
 from tests.market.world import FakeContext, bar, run_stages, write_project
 

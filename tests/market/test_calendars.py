@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime
 import pytest
 
 from runstate.market.calendars import trade_days
-from runstate.market.config import Config, load_config
+from runstate.market.config import load_config
 from runstate.market.failures import ConfigError, MarketError
+from runstate.market.settings import Config
 from tests.market.world import write_project
 
 

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from runstate.market.checks import check_rows, mark_duplicates
-from runstate.market.config import Interval, Source
 from runstate.market.dialects import layout_of
 from runstate.market.rows import Block, read_rows
+from runstate.market.settings import Interval, Source
 
 
 def check(*rows: str, tz: str = "UTC", stamp: str = "open", interval: str = "1m", seconds: int = 60):

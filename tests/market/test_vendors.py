@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from runstate import Fatal
 from runstate.market.cells import half_day_stamp
-from runstate.market.config import Custom
 from runstate.market.dialects import Naming, layout_of
 from runstate.market.rows import Block, _fast, _lines, _slow, read_rows
+from runstate.market.settings import Custom
 from tests.market.conftest import EXAMPLE
 from tests.market.test_dialects import read
 from tests.market.world import FakeContext, run_stages

@@ -23,13 +23,13 @@ from operator import itemgetter
 import polars as pl
 
 from runstate.market.breakout import Bars, Result, break_out
-from runstate.market.config import Config
 from runstate.market.failures import MarketError
 from runstate.market.folder import Json, OutFolder
 from runstate.market.manifest import Run, last_manifest, read_manifest, with_facts, write_manifest
 from runstate.market.plan import Day, Plan, Task, make_plans
 from runstate.market.progress import Steps, cores, paced
 from runstate.market.results import INSTANT, Place, Row, in_order, to_row, to_table
+from runstate.market.settings import Config
 
 BARS_AT_ONCE = 200_000  #: Bars that a thread has in memory, unless a single day has more.
 

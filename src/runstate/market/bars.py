@@ -15,9 +15,10 @@ from typing import Any
 import polars as pl
 
 from runstate.market.breakout import Bars
-from runstate.market.config import Config, Instrument, Interval, to_interval
+from runstate.market.config import to_interval
 from runstate.market.failures import MarketError
 from runstate.market.folder import OutFolder
+from runstate.market.settings import Config, Instrument, Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
 
-from runstate.market.config import Config, Session
 from runstate.market.failures import ConfigError, MarketError
+from runstate.market.settings import Config, Session
 
 # The next trade day after the last one asked for must be inside the span; the longest closures of an exchange
 # (Lunar New Year, Golden Week) are shorter than this.

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from runstate.market.config import Source
 from runstate.market.dialects import PRICES
 from runstate.market.failures import RowFault
+from runstate.market.settings import Source
 
 VALUES = (*PRICES, "volume")
 _DAY_US = 86_400_000_000

@@ -30,8 +30,8 @@ from functools import partial
 import polars as pl
 
 from runstate.market import cells
-from runstate.market.config import Custom
 from runstate.market.failures import BadFile, FileFault
+from runstate.market.settings import Custom
 
 PRICES = ("open", "high", "low", "close")
 HEADER_LINES = 8  # how many lines of a file `layout_of` wants to see

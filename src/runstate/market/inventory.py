@@ -21,10 +21,10 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from runstate.market.config import Config, Instrument, Interval, Source
 from runstate.market.dialects import HEADER_LINES, Layout, Naming, layout_of
 from runstate.market.failures import BadFile, FileFault, MarketError
 from runstate.market.rawfile import RawFile, hash_file, head_of
+from runstate.market.settings import Config, Instrument, Interval, Source
 
 _LEAN_MEMBER = re.compile(
     r"(?P<day>[0-9]{8})_(?P<symbol>[a-z0-9.]+)_(?P<step>minute|second)_(?P<kind>trade|quote)(?:_(?P<expiry>[0-9]{6,8}))?\.csv"

@@ -24,7 +24,6 @@ from typing import Any
 
 import polars as pl
 
-from runstate.market.config import Config
 from runstate.market.failures import MarketError
 from runstate.market.folder import Json, OutFolder, replace_file
 from runstate.market.manifest import Run, last_manifest, read_manifest, sum_by, with_facts, write_manifest
@@ -32,6 +31,7 @@ from runstate.market.page import Digits, render_page
 from runstate.market.progress import Steps, paced
 from runstate.market.report import StreamReport, report_quality, report_stream, to_document
 from runstate.market.results import KEY, RESULT_SCHEMA, in_order
+from runstate.market.settings import Config
 
 LISTED_STREAMS = 200  # in the outputs, which are bounded; the manifest and the report have all
 COUNTS = ("added", "replaced", "removed", "unchanged")

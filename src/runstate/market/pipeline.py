@@ -19,9 +19,9 @@ from runstate import Fatal, Pipeline, StageContext
 from runstate.market.failures import MarketError
 
 if TYPE_CHECKING:
-    from runstate.market.config import Config
     from runstate.market.folder import OutFolder
     from runstate.market.manifest import Run
+    from runstate.market.settings import Config
 
     Work = Callable[[Config, OutFolder, Run], dict[str, object]]
 

@@ -22,8 +22,8 @@ from zoneinfo import ZoneInfo
 from runstate.market.bars import BarFiles, find_bar_files
 from runstate.market.breakout import Window
 from runstate.market.calendars import TradeDays, trade_days
-from runstate.market.config import Clock, Config, Session
 from runstate.market.failures import MarketError
+from runstate.market.settings import Clock, Config, Session
 
 VERSION = 1  #: Of what the rules make of the same bars; a new one analyses everything again.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ from decimal import Decimal
 import polars as pl
 
 from runstate.market.breakout import Direction, Outcome, Result, Trade
-from runstate.market.config import Instrument
+from runstate.market.settings import Instrument
 
 INSTANT = pl.Datetime("us", "UTC")
 RESULT_SCHEMA: dict[str, pl.DataType] = {

@@ -17,12 +17,13 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from runstate.market.config import DIALECTS, Interval, Source
+from runstate.market.config import DIALECTS
 from runstate.market.dialects import PRICES
 from runstate.market.failures import BadFile
 from runstate.market.inventory import Part, name_part
 from runstate.market.rawfile import RawFile, hash_file
 from runstate.market.rows import read_rows
+from runstate.market.settings import Interval, Source
 
 _TRIED = [dialect for dialect in DIALECTS if dialect != "custom"]
 _INSTANTS = ("binance-kline",)  # epochs need no clock

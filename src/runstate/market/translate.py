@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from runstate.market.config import Config
 from runstate.market.failures import BadFile, FileFault, MarketError
 from runstate.market.folder import Json, OutFolder
 from runstate.market.inventory import Inventory, Part, Series, take_inventory
@@ -35,6 +34,7 @@ from runstate.market.manifest import Run, last_manifest, sum_by, write_manifest
 from runstate.market.progress import SeriesSteps, Steps, cores, paced
 from runstate.market.reading import PartFacts, whole_fault
 from runstate.market.series import Ledger, SeriesTranslation, complain, count_later
+from runstate.market.settings import Config
 
 _NOT_ITS_OWN_FAULT = {"duplicate", "repeated_file", "repeated_day"}
 
