@@ -11,7 +11,7 @@ import traceback
 from benchmarks.harness.machine import load_core
 from benchmarks.harness.record import write
 
-ROWS = ("fanout", "poll", "wake")
+ROWS = ("fanout", "market", "poll", "wake")
 
 
 def main() -> int:
