@@ -62,6 +62,59 @@ def test_a_socket_where_there_is_none_is_404(server):
         assert json.loads(answer.body)["code"] == "not_found"
 
 
+@pytest.mark.rule("H9")
+def test_what_opens_no_socket_is_told_so(server):
+    """As behind a proxy that takes the upgrade away: 426 in the form of every problem, and the connection serves on."""
+    opening = {
+        "Connection": "Upgrade", "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13",
+    }  # fmt: skip
+    for wrong in (
+        {"Upgrade": None, "Connection": None},
+        {"Upgrade": "h2c"},
+        {"Sec-WebSocket-Key": None},
+        {"Sec-WebSocket-Key": "c2hvcnQ="},
+        {"Sec-WebSocket-Key": "!"},
+        {"Sec-WebSocket-Version": None},
+        {"Sec-WebSocket-Version": "8"},
+    ):
+        headers = {name: value for name, value in (opening | wrong).items() if value is not None}
+        answer = server.http.get("/api/ws?topics=nonsense", headers=headers)
+        refused(answer, 426, "upgrade_required")
+        assert answer.headers["upgrade"] == "websocket" and "/api/stream" in answer.json()["detail"]
+        # Anywhere else an upgrade that is none is no part of the request (RFC 9110 7.8).
+        if "Upgrade" not in wrong:
+            assert server.http.get(f"/api/runs/{server.run_id}", headers=headers).status_code == 200
+    refused(server.http.post("/api/ws", headers=opening, json={}), 405, "method_not_allowed")
+    refused(server.http.get("/api/nothing", headers=opening | {"Upgrade": "h2c"}), 404, "not_found")
+    with connect(server.url.replace("http", "ws") + "/api/ws", proxy=None) as socket:
+        assert json.loads(socket.recv())["type"] == "hello"
+
+
+@pytest.mark.rule("C7", "C1")
+def test_an_upgrade_that_is_not_taken_leaves_the_request_whole(server):
+    """`Upgrade: h2c`, as Java's client and `curl --http2` send it: with its body, in pieces, and with more behind it."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+    body = json.dumps({"cron": "0 5 * * *", "unheard": 1}).encode()
+    length, chunks = b"Content-Length: %d\r\n" % len(body), b"Transfer-Encoding: chunked\r\n"
+    start = b"PUT /api/pipelines/work/schedule HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    poll = b"GET /api/pipelines/work HTTP/1.1\r\nHost: localhost\r\n"
+    where = urlsplit(server.url)
+    for ask in (
+        (start + offer + length + b"\r\n" + body,),
+        (start + offer + length + b"\r\n", body[:7], body[7:]),
+        (start + offer + chunks + b"\r\n", b"%x\r\n" % len(body), body, b"\r\n0\r\n\r\n"),
+        (start[:20], start[20:] + offer[:40], offer[40:] + length + b"\r\n" + body),
+    ):
+        with socket.create_connection((where.hostname, where.port), timeout=30) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for piece in (*ask, poll + offer + b"\r\n" + poll + b"Connection: close\r\n\r\n"):
+                sock.sendall(piece)
+            received = b"".join(iter(lambda sock=sock: sock.recv(65536), b""))
+        assert received.count(b"HTTP/1.1 422") == 1 and b"unheard" in received, received
+        assert received.count(b"HTTP/1.1 200") == 2 and received.count(b"HTTP/1.1 ") == 3, received
+
+
 def test_two_hosts_are_none_of_this_machine(server):
     """Without tokens the name in `Host` is what keeps strangers out, so it must be one."""
     where = urlsplit(server.url)

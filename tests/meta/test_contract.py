@@ -70,7 +70,11 @@ def _named(routes: list[Any], below: str = "") -> list[str]:
             isinstance(route, WebSocketRoute) and route.path != "/{path:path}"
         ):  # that one refuses whatever else is asked
             names.append(f"WS {below}{route.path}")
-        elif isinstance(route, Route) and (below or route.path in ("/health", "/ready", "/metrics")):
+        elif (
+            isinstance(route, Route)
+            and route.include_in_schema
+            and (below or route.path in ("/health", "/ready", "/metrics"))
+        ):
             path = route.path.replace(":path}", "}")
             names += [f"{method} {below}{path}" for method in (route.methods or set()) - {"HEAD"}]
     return names

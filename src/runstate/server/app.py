@@ -232,6 +232,7 @@ def make_api(engine: Engine, policy: Policy) -> Starlette:
         Route("/asyncapi.json", serve_asyncapi),
         Route("/stream", streams.sse),
         WebSocketRoute("/ws", streams.websocket),
+        Route("/ws", streams.no_upgrade, include_in_schema=False),
         WebSocketRoute("/{path:path}", streams.no_socket),
     ]
     routes = [

@@ -30,6 +30,7 @@ STATUS_OF = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "invalid": 422,
+    "upgrade_required": 426,
     "too_many": 429,
     "internal": 500,
     "behind": 503,

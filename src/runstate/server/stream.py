@@ -64,6 +64,11 @@ class Streams:
                 _expire(socket, subscription, self._clock),
             )
 
+    async def no_upgrade(self, _: Request) -> Response:
+        """`GET /api/ws` without the upgrade, or with one that is none: as when a proxy took its headers away."""
+        refusal = Problem("upgrade_required", "/api/ws is a WebSocket; GET /api/stream says the same over plain HTTP")
+        return refusal.response({"Upgrade": "websocket", "Connection": "Upgrade"})
+
     async def no_socket(self, socket: WebSocket) -> None:
         """Refuse a WebSocket where there is none, as every unknown path is refused (H9)."""
         refusal = Problem("not_found", f"there is no WebSocket at {socket.url.path}; it is at /api/ws")
