@@ -96,8 +96,8 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, "[store]\n").keep == Keep()
 
 
-def test_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
-    said = read(tmp_path, WHOLE.replace("\n", "\r\n"))
+def test_what_windows_editors_write_does_no_harm(tmp_path: Path) -> None:
+    said = read(tmp_path, "\ufeff" + WHOLE.replace("\n", "\r\n"))
 
     assert said.pipelines[1].place.endswith(":24")
 
@@ -118,7 +118,7 @@ def test_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
         ('missed = "run_once"', 'missed = "later"', 5, "missed is 'later'; use skip or run_once"),
         ("enabled = false", 'enabled = "no"', 5, "enabled is 'no'; true or false is needed"),
         ('cron = "0 7 * * 1-5", ', "", 5, "[pipeline.nightly.schedule] has no cron; add cron ="),
-        ('schedule = { cron = "0 7 * * 1-5"', 'schedule = "0 7 * * *" # {', 5, "schedule is '0 7 * * *'; a table is needed"),
+        ('schedule = { cron = "0 7 * * 1-5"', 'schedule = "0 7 * * *" # {', 5, "schedule is '0 7 * * *'; a table is needed, written as { … }"),
         ("[pipeline.nightly]", "[pipeline.Nightly]", None, "pipeline name 'Nightly' is not allowed"),
         ("progress_interval_s = 0.5", "progress_interval_s = -1", 2, "progress_interval_s is -1"),
         ('run_policy = "gated"', 'run_policy = "never"', 3, 'run_policy is \'never\'; use "always" or "gated"'),
@@ -134,8 +134,12 @@ def test_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
         ("backoff_s = 3", "backoff_s = 300", 7, "backoff_s is 300, more than backoff_max_s 60"),
         ("grace_s = 5", "lease_s = 0.5", 15, "lease_s is 0.5; at least 1 s are needed to tell quiet from dead"),
         ("grace_s = 5", 'grace_s = "5"', 15, "grace_s is '5'; a number of seconds from 0 is needed"),
+        ("grace_s = 5", "grace_s = 1e300", 15, "grace_s is 1e+300 seconds; at most 31622400, a year, is allowed"),
+        ("timeout_s = 7200", "timeout_s = nan", 4, "timeout_s is nan; a number of seconds from 0 is needed"),
+        ("retries = 2", "retries = 1000001", 10, "retries is 1000001; at most 1000000 is allowed"),
+        ("[[webhook]]", '[[webhook]]\nurl = "https://ops.example/hook"\non = ["failed"]\n[[webhook]]', 39, "url is that of a [[webhook]] above"),
         ('on_interrupt = "fail"', 'on_interrupt = "stop"', 16, "on_interrupt is 'stop'"),
-        ('LANG = "C.UTF-8"', "LANG = 1", 17, "env sets LANG to 1; a text is needed"),
+        ('LANG = "C.UTF-8"', "LANG = 1", 17, "env sets LANG to 1; a text without null bytes is needed"),
         ('cwd = "scripts"', "cwd = 1", 18, "cwd is 1; the path of a folder is needed"),
         ("keep_days = 30", "keep_days = -1", 32, "keep_days is -1; a number of days from 0 is needed"),
         ("keep_versions = 10000", "keep_versions = 0", 33, "keep_versions is 0; a whole number from 1 is needed"),

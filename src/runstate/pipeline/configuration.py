@@ -46,7 +46,7 @@ def read_configuration(file: Path) -> Configuration:
     folder = file.absolute().parent
     pipelines = [_pipeline(name, table, folder) for name, table in whole.named_tables("pipeline").items()]
     keep = _keep(whole.table("store"))
-    webhooks = [_webhook(table) for table in whole.tables("webhook")]
+    webhooks = _webhooks(whole.tables("webhook"))
     whole.done()
     return Configuration(tuple(pipelines), keep, tuple(webhooks))
 
@@ -108,6 +108,16 @@ def _versions(name: str, value: object, where: str) -> int:
     if type(value) is not int or value < 1:
         raise DefinitionError(f"{where}: {name} is {value!r}; a whole number from 1 is needed")
     return value
+
+
+def _webhooks(tables: list[Table]) -> list[WebhookConfig]:
+    webhooks: list[WebhookConfig] = []
+    for table in tables:
+        webhook = _webhook(table)
+        if any(webhook.url == other.url for other in webhooks):
+            table.fail("url is that of a [[webhook]] above; put what it is told of into the `on` of one", "url")
+        webhooks.append(webhook)
+    return webhooks
 
 
 def _webhook(table: Table) -> WebhookConfig:

@@ -18,6 +18,8 @@ from runstate.pipeline.runners.load import MAIN
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_NAME_LENGTH = 64
 MIN_LEASE_S = 1.0
+MAX_SECONDS = 366 * 24 * 3600.0  # what is longer is a slip of the pen, and some clocks cannot wait for it
+MAX_RETRIES = 1_000_000
 #: Failures that may be tried again, by their `error_code` (PROTOCOL D9). `Fatal` and its own words never are.
 RETRYABLE = ("exception", "timeout", "killed", "exit_status", "out_of_memory", "lost", "bad_output")
 PLACEHOLDERS = ("workdir", "run_id", "attempt")
@@ -43,8 +45,10 @@ def check_name(what: str, name: object, where: str) -> str:
 
 def check_seconds(name: str, value: object, where: str) -> float:
     """Return a number of seconds from 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise DefinitionError(f"{where}: {name} is {value!r}; a number of seconds from 0 is needed")
+    if value > MAX_SECONDS:
+        raise DefinitionError(f"{where}: {name} is {value!r} seconds; at most {MAX_SECONDS:.0f}, a year, is allowed")
     return float(value)
 
 
@@ -74,6 +78,8 @@ def check_retries(name: str, value: object, where: str) -> int:
     """Return how often a stage is tried again."""
     if type(value) is not int or value < 0:
         raise DefinitionError(f"{where}: {name} is {value!r}; a whole number from 0 is needed")
+    if value > MAX_RETRIES:
+        raise DefinitionError(f"{where}: {name} is {value!r}; at most {MAX_RETRIES} is allowed")
     return value
 
 
@@ -120,7 +126,9 @@ def _kind(name: str, entry: object, where: str) -> str:
 def check_command(name: str, value: object, where: str) -> str:
     """Return the text of a shell command, whose placeholders are known."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise DefinitionError(f"{where}: {name} is {value!r}; the text of a shell command is needed")
+        raise DefinitionError(
+            f"{where}: {name} is {value!r}; the text of a shell command is needed, without null bytes"
+        )
     for match in _BRACES.finditer(value):
         if match.group() not in ("{{", "}}") and match.group(1) not in PLACEHOLDERS:
             known = ", ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
@@ -161,7 +169,7 @@ def check_env(name: str, value: object, where: str) -> dict[str, str]:
         if variable in RESERVED:
             raise DefinitionError(f"{where}: {name} sets {variable}, which is runstate's own to set; use another name")
         if not isinstance(text, str) or "\0" in text:
-            raise DefinitionError(f"{where}: {name} sets {variable} to {text!r}; a text is needed")
+            raise DefinitionError(f"{where}: {name} sets {variable} to {text!r}; a text without null bytes is needed")
     return dict(value)
 
 

@@ -27,7 +27,7 @@ def read_toml(file: Path) -> Table:
         DefinitionError: It is not TOML; the text names the line.
     """
     try:
-        text = file.read_bytes().decode().replace("\r\n", "\n")
+        text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # some editors write a mark in front
     except UnicodeDecodeError as exc:
         line = file.read_bytes()[: exc.start].count(b"\n") + 1
         raise DefinitionError(f"{file}:{line}: the file is not UTF-8") from None
@@ -110,7 +110,10 @@ class Table:
     def _below(self, below: TomlPath, entry: object) -> Table:
         path = (*self._path, *below)
         if not isinstance(entry, dict):
-            raise DefinitionError(f"{self._file}:{self._lines.of(path)}: {below[0]} is {entry!r}; a table is needed")
+            example = f"[[{self._dotted(str(below[0]))}]]" if isinstance(path[-1], int) else "{ … }"
+            raise DefinitionError(
+                f"{self._file}:{self._lines.of(path)}: {below[0]} is {entry!r}; a table is needed, written as {example}"
+            )
         return Table(self._file, self._lines, path, entry)
 
     def _dotted(self, key: str) -> str:
