@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from runstate.market.calendars import trade_days
+from runstate.market.calendars import TradeDays, trade_days
 from runstate.market.config import load_config
 from runstate.market.failures import ConfigError, MarketError
 from runstate.market.settings import Config
@@ -46,6 +46,16 @@ def test_an_exchange_s_holiday_is_no_trade_day(config_with):
 
 def test_a_market_that_never_closes_trades_on_sundays(config_with):
     assert days(config_with("24/7"), date(2011, 1, 16), date(2011, 1, 16)) == [(date(2011, 1, 16), date(2011, 1, 17))]
+
+
+def test_days_of_another_span_or_version_are_not_taken_for_these(config_with):
+    config = config_with("XNYS")
+    span = config.sessions[0], date(2011, 1, 14), date(2011, 1, 18)
+    right = trade_days(config, [span])["S1"]
+    name, version, first, last = right.made_of
+
+    for made_of in ((name, version, first, "2011-01-19"), (name, "0", first, last), ("CMES", version, first, last)):
+        assert trade_days(config, [span], [TradeDays([date(2011, 1, 17)], {}, made_of)])["S1"] == right
 
 
 def test_an_early_close_is_known(config_with):

@@ -143,7 +143,9 @@ def test_a_day_file_that_somebody_changed_is_written_again(tmp_path):
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b'{"series": [{}], "quarantine": [{}]}', b'{"covered": [1]}'])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{}", b"[]", b'{"series": [{}], "quarantine": [{}]}', b'{"covered": [1]}', b'{"calendars": [1]}']
+)
 def test_a_manifest_that_says_nothing_is_as_none(tmp_path, damage):
     files = {"a.csv": day(3), "b.csv": day(4)}
     config = write_project(tmp_path, files)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runstate.market.analyze import analyze
+from runstate.market.calendars import days_from_json
 from runstate.market.config import load_config
 from runstate.market.folder import OutFolder
 from runstate.market.plan import make_plans
@@ -63,8 +64,8 @@ def test_the_files_do_not_depend_on_how_many_work_on_them(tmp_path, threads, bar
     assert together == alone
 
 
-def test_a_calendar_is_built_once_for_all_instruments_of_all_sessions(tmp_path):
-    """Which takes longer than to analyse a year."""
+def test_a_calendar_is_built_once_for_all_instruments_sessions_and_runs(tmp_path):
+    """Which takes longer than to analyse a year; later runs take it from the manifest."""
     import exchange_calendars
 
     config = several(tmp_path)
@@ -84,6 +85,8 @@ def test_a_calendar_is_built_once_for_all_instruments_of_all_sessions(tmp_path):
     exchange_calendars.register_calendar_type("XNYS", Watched, force=True)
     try:
         plans = make_plans(loaded, manifest)
+        kept = json.loads(json.dumps([plans[0].tasks[0].calendar.to_json()]))
+        again = make_plans(loaded, manifest, days_from_json(kept))
     finally:
         exchange_calendars.register_calendar_type(
             "XNYS", exchange_calendars.exchange_calendar_xnys.XNYSExchangeCalendar, force=True
@@ -91,3 +94,4 @@ def test_a_calendar_is_built_once_for_all_instruments_of_all_sessions(tmp_path):
 
     assert [len(plan.tasks) for plan in plans] == [2, 2, 2]
     assert len(built) == 1
+    assert again == plans

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Any
 
 import polars as pl
 
 from runstate.market.breakout import Bars, Result, break_out
+from runstate.market.calendars import TradeDays, days_from_json
 from runstate.market.failures import MarketError
 from runstate.market.folder import Json, OutFolder
 from runstate.market.manifest import Run, last_manifest, read_manifest, with_facts, write_manifest
@@ -59,8 +61,9 @@ def analyze(
     Raises:
         MarketError: The bars are not those of the translator, a calendar is unknown, or there is nothing to analyse.
     """
-    plans = make_plans(config, read_manifest(run, out, "translator"))
-    known = _known(out)
+    before = last_manifest(out, "analyzer") or {}
+    plans = make_plans(config, read_manifest(run, out, "translator"), _known_days(before))
+    known = _known(before, out)
     stale = [_stale(plan, known.get(plan.bars.instrument.name, Known())) for plan in plans]
     days, analyzed = sum(len(task.days) for plan in plans for task in plan.tasks), sum(len(some) for some in stale)
     steps, begun = Steps(run, days, "instrument-days", done=days - analyzed), time.monotonic()
@@ -102,7 +105,9 @@ def analyze(
     counts = {result.value: results[result.value] for result in Result}
     facts = {"rows": results.total(), "results": counts, "days": days}
     covered = [_coverage(plan, task) for plan in plans for task in plan.tasks]
-    listing = write_manifest(out, "analyzer", {**facts, "covered": covered}, files)
+    calendars = {task.calendar.made_of: task.calendar.to_json() for plan in plans for task in plan.tasks}
+    kept = [calendars[made_of] for made_of in sorted(calendars) if made_of]
+    listing = write_manifest(out, "analyzer", {**facts, "calendars": kept, "covered": covered}, files)
     return {**facts, "days_analyzed": analyzed, "days_reused": days - analyzed, **listing}
 
 
@@ -160,16 +165,22 @@ def _with_known(fresh: pl.DataFrame, before: Known, plan: Plan, stale: set[tuple
     return in_order(pl.concat([fresh, rows]))
 
 
-def _known(out: OutFolder) -> dict[str, Known]:
+def _known_days(manifest: Mapping[str, Any]) -> list[TradeDays]:
+    try:
+        return days_from_json(manifest.get("calendars", ()))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+
+
+def _known(manifest: Mapping[str, Any], out: OutFolder) -> dict[str, Known]:
     """Return what the last run left, by instrument; a table that is not as its manifest says is not known."""
-    manifest = last_manifest(out, "analyzer")
     known: dict[str, Known] = {}
     tables: dict[str, list[bytes]] = {}
     try:
-        for entry in manifest["covered"] if manifest else ():
+        for entry in manifest.get("covered", ()):
             keys = known.setdefault(entry["instrument"], Known()).keys
             keys.update({(entry["session"], day): key for day, key in entry["days"].items()})
-        for entry in manifest["files"] if manifest else ():
+        for entry in manifest.get("files", ()):
             content = out.read_if_held(entry)
             if content is not None:
                 tables.setdefault(entry["instrument"], []).append(content)

@@ -1,7 +1,8 @@
 """Which days are traded: Monday to Friday, or the sessions of a named exchange.
 
 The only file that knows the package exchange_calendars (optional, pulls pandas). Calendars are built for the span
-asked for, never for "now".
+asked for, never for "now". To import the package and build one takes longer than to find that nothing changed, so the
+analyzer's manifest keeps the days: the same calendar of the same version over the same span is not built again.
 
 Where MARKET.md is silent: on a day that the exchange closes early, the session's close is that time if it is earlier;
 a late open changes nothing.
@@ -10,12 +11,15 @@ a late open changes nothing.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
+from typing import Any
 
 from runstate.market.failures import ConfigError, MarketError
+from runstate.market.folder import Json
 from runstate.market.settings import Config, Session
 
 # The next trade day after the last one asked for must be inside the span; the longest closures of an exchange
@@ -30,13 +34,40 @@ class TradeDays:
 
     days: Sequence[date]  #: Ascending; at least the day after the span.
     early_close_us: Mapping[date, int] = field(default_factory=dict)  #: Microseconds since the epoch.
+    made_of: tuple[str, ...] = ()  #: Calendar, version of the package, first and last day asked for; none: weekdays.
 
     def between(self, first: date, last: date) -> list[tuple[date, date]]:
         """Return each trade day from `first` to `last` with the trade day that follows it."""
         return [(day, following) for day, following in pairwise(self.days) if first <= day <= last]
 
+    def to_json(self) -> Json:
+        """Return everything, for the manifest."""
+        return {
+            "made_of": list(self.made_of),
+            "days": [str(day) for day in self.days],
+            "early_close_us": {str(day): at for day, at in self.early_close_us.items()},
+        }
 
-def trade_days(config: Config, spans: Sequence[tuple[Session, date, date]]) -> dict[str, TradeDays]:
+
+def days_from_json(entries: Iterable[Mapping[str, Any]]) -> list[TradeDays]:
+    """Return what `TradeDays.to_json` made.
+
+    Raises:
+        KeyError, TypeError, ValueError: They are not that.
+    """
+    return [
+        TradeDays(
+            days=[date.fromisoformat(day) for day in entry["days"]],
+            early_close_us={date.fromisoformat(day): int(at) for day, at in entry["early_close_us"].items()},
+            made_of=tuple(entry["made_of"]),
+        )
+        for entry in entries
+    ]
+
+
+def trade_days(
+    config: Config, spans: Sequence[tuple[Session, date, date]], known: Sequence[TradeDays] = ()
+) -> dict[str, TradeDays]:
     """Return by session name the trade days of all its spans and at least one more.
 
     A calendar is built once, for all who ask: that takes longer than to analyse a year.
@@ -44,6 +75,7 @@ def trade_days(config: Config, spans: Sequence[tuple[Session, date, date]]) -> d
     Args:
         config: Named in messages.
         spans: A session, and the first and last day that somebody wants of it.
+        known: Of earlier runs.
 
     Raises:
         ConfigError: There is no calendar of that name.
@@ -58,7 +90,9 @@ def trade_days(config: Config, spans: Sequence[tuple[Session, date, date]]) -> d
         if calendar is None:
             days = TradeDays(_mondays_to_fridays(first, last + _BEYOND))
         else:
-            days = _exchange_days(mine[0][0], config, first, last)
+            made_of = (calendar, _version(), str(first), str(last))
+            of_old = (days for days in known if days.made_of == made_of)
+            days = next(of_old, None) or _exchange_days(mine[0][0], config, first, last, made_of)
         found.update({session.name: days for session, _, _ in mine})
     return found
 
@@ -68,7 +102,14 @@ def _mondays_to_fridays(first: date, last: date) -> list[date]:
     return [day for day in days if day.weekday() <= _FRIDAY]
 
 
-def _exchange_days(session: Session, config: Config, first: date, last: date) -> TradeDays:
+def _version() -> str:
+    try:
+        return version("exchange_calendars")
+    except PackageNotFoundError:
+        return "none"  # then it cannot be imported either, and that has its sentence
+
+
+def _exchange_days(session: Session, config: Config, first: date, last: date, made_of: tuple[str, ...]) -> TradeDays:
     where = f"{config.file}:{session.calendar_line}"
     # pandas 3 warns about what exchange_calendars 4.13 does inside; neither is the user's to mend.
     with warnings.catch_warnings():
@@ -97,4 +138,4 @@ def _exchange_days(session: Session, config: Config, first: date, last: date) ->
             ) from None
         days = [day.date() for day in calendar.sessions]
         early = {day.date(): calendar.session_close(day).value // 1000 for day in calendar.early_closes}
-        return TradeDays(days, early)
+        return TradeDays(days, early, made_of)

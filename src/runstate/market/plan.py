@@ -14,6 +14,7 @@ Where MARKET.md is silent:
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -48,6 +49,7 @@ class Task:
     first: date  #: First covered day, in the session's zone.
     last: date
     days: list[Day]
+    calendar: TradeDays
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,13 @@ class _Scope:
     spans: list[tuple[Session, date, date]]
 
 
-def make_plans(config: Config, manifest: dict[str, Any]) -> list[Plan]:
+def make_plans(config: Config, manifest: dict[str, Any], known_days: Sequence[TradeDays] = ()) -> list[Plan]:
     """Return the plan of every instrument that a session trades.
 
     Args:
         config: Whose sessions are meant.
         manifest: The translator's.
+        known_days: Calendars of earlier runs.
 
     Raises:
         MarketError: A session trades what has no bars, as_of lies before all bars, or a calendar does not reach.
@@ -87,7 +90,7 @@ def make_plans(config: Config, manifest: dict[str, Any]) -> list[Plan]:
                     code="no_input",
                 )
     scopes = [scope for files in found if (scope := _scope(config, files)).spans]
-    calendars = trade_days(config, [span for scope in scopes for span in scope.spans])
+    calendars = trade_days(config, [span for scope in scopes for span in scope.spans], known_days)
     return [
         Plan(s.bars, s.as_of_us, [_task(s, *span, calendar=calendars[span[0].name]) for span in s.spans])
         for s in scopes
@@ -133,7 +136,7 @@ def _task(scope: _Scope, session: Session, first: date, last: date, *, calendar:
         shas = [(entry["path"], entry["sha256"]) for entry in entries]
         key = hashlib.sha256(repr((told, windows, shas, None if is_over else scope.as_of_us)).encode()).hexdigest()[:32]
         days.append(Day(day, windows, {entry["path"]: entry for entry in entries}, key))
-    return Task(session, first, last, days)
+    return Task(session, first, last, days, calendar)
 
 
 def instant_us(day: date, clock: Clock, zone: ZoneInfo) -> int:
