@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
-from runstate import Fatal
+from runstate import Fatal, Runstate
 from runstate.market import market
 from runstate.market.demo import write_demo
 from runstate.market.failures import MarketError
 from runstate.market.folder import OutFolder
 from runstate.market.pipeline import find_config, translator
-from tests.market.world import FakeContext, bar, run_stages, write_project
+from tests.market.world import FakeContext, bar, write_project
 
 
 def test_the_pipeline_has_its_three_stages_as_child_processes():
@@ -34,13 +36,31 @@ def test_importing_the_pipeline_is_light():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_shipped_demo_runs_through(tmp_path):
-    context = run_stages(write_demo(tmp_path))
+@pytest.mark.rule("H11")
+def test_the_shipped_demo_runs_on_a_server_that_shows_its_report(tmp_path):
+    """The outputs name the reports, so the run page links to them; they come sandboxed, and the bars do not come at all."""
+    config = write_demo(tmp_path / "demo")
 
-    assert context.finished["merger"]["streams"] == {
-        "EURUSD1": {"trades": 246, "win_rate": 0.4512, "profit": 395.8, "drawdown": 140.4}
-    }
-    assert (tmp_path / "out/report.html").is_file()
+    async def main() -> None:
+        app = Runstate([market], tmp_path / "data")
+        transport = httpx.ASGITransport(app)
+        async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            started = await client.post("/api/pipelines/market/start", json={"metadata": {"config": str(config)}})
+            run_id = started.json()["run_id"]
+            run = (await app.orchestrator.finished(run_id)).run.to_dict()
+            outputs = run["stages"]["merger"]["outputs"]
+            assert outputs["streams"] == {
+                "EURUSD1": {"trades": 246, "win_rate": 0.4512, "profit": 395.8, "drawdown": 140.4}
+            }
+            page = await client.get(f"/api/runs/{run_id}/files{outputs['report_html']}")
+            assert (page.status_code, page.content) == (200, (config.parent / "out/report.html").read_bytes())
+            assert page.headers["content-type"].startswith("text/html")
+            assert page.headers["content-security-policy"] == "sandbox"
+            figures = await client.get(f"/api/runs/{run_id}/files{outputs['report_json']}")
+            assert figures.json()["streams"][0]["profit"] == 395.8
+            assert (await client.get(f"/api/runs/{run_id}/files{config}")).status_code == 404
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
