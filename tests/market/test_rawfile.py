@@ -57,8 +57,9 @@ def test_a_file_is_read_as_it_is(tmp_path, name, content):
         ("x.csv", b"\xff\xfea\x00;\x00", FileFault.NOT_TEXT, 1),
         ("x.csv", LONG_LINE, FileFault.NOT_TEXT, 2),
         ("x.zip", zipped(), FileFault.UNREADABLE_ARCHIVE, 1),
+        ("x.csv", b"a;b\rc;d\r", FileFault.NOT_TEXT, 1),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_is_no_text_is_a_bad_file(tmp_path, name, content, fault, line):
     (tmp_path / name).write_bytes(content)

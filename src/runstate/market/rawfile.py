@@ -95,6 +95,9 @@ class RawFile:
             if len(rest) > LINE_BYTES:
                 raise BadFile(FileFault.NOT_TEXT, first, "a line is longer than 1 MiB, so this is not text")
         if rest:
+            if first == 1 and b"\r" in rest.strip():
+                sentence = "its lines end with CR alone; save it with LF or CRLF"
+                raise BadFile(FileFault.NOT_TEXT, 1, sentence)
             yield _block(first, rest, 1.0)
 
     def _chunks(self, member: str | None, block_bytes: int) -> Iterator[tuple[bytes, float]]:

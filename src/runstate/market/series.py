@@ -28,7 +28,7 @@ from runstate.market.quarantine import Quarantine, read_quarantine
 from runstate.market.reading import PartFacts, Sinks, read_part, whole_fault
 
 WRITERS = 4  #: Threads that parse blocks and write days of a series; part of their time the disk is at work.
-VERSION = 2  #: Of what this file and those it uses make of the same bytes; a new one translates everything again.
+VERSION = 3  #: Of what this file and those it uses make of the same bytes; a new one translates everything again.
 
 Later = dict[
     str, dict[str, dict[str, int]]
