@@ -45,6 +45,8 @@ def output(path: Path | None) -> Iterator[BinaryIO]:
         with path.open("wb") as file:
             yield file
         return
+    if not path.parent.is_dir():
+        raise Usage(f"{path} cannot be written: there is no directory {path.parent}; make it, or name another file")
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
