@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -140,6 +141,19 @@ def test_a_bad_file_is_quarantined_whole_and_the_log_says_so(tmp_path):
     assert context.lines[0] == (
         f"warning: quarantined {tmp_path}/raw/b.csv:1: this is not ninjatrader: 2 of 2 rows do not parse, first 'x,y'"
     )
+
+
+def test_a_file_name_that_is_not_utf_8_is_spelled_out(tmp_path):
+    """In the bars, the manifest and the log: none of them can hold its bytes."""
+    config = write_project(tmp_path, {})
+    for name, content in ((b"\xff 1.csv", bar("20110103 093000")), (b"\xff 2.csv", "junk\n")):
+        (tmp_path / "raw" / os.fsdecode(name)).write_text(content)
+
+    context = run_stages(config, 1)
+
+    manifest = json.loads((tmp_path / "out/manifests/translator.json").read_text())
+    assert [entry["path"] for entry in manifest["inputs"]] == [r"raw/\xff 1.csv", r"raw/\xff 2.csv"]
+    assert any(rf"{tmp_path}/raw/\xff 2.csv:1: this is not ninjatrader" in line for line in context.lines)
 
 
 def test_a_file_that_repeats_another_is_quarantined(tmp_path):

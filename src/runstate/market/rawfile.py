@@ -148,7 +148,12 @@ def hash_file(path: Path, folder: Path) -> RawFile:
     except OSError as error:
         raise _unreachable(path, error) from None
     name = path.relative_to(folder) if path.is_relative_to(folder) else path
-    return RawFile(path, name.as_posix(), before.st_size, digest, before.st_mtime_ns)
+    return RawFile(path, in_words(name), before.st_size, digest, before.st_mtime_ns)
+
+
+def in_words(path: Path) -> str:
+    r"""Return a path as text; bytes of a name that are not UTF-8 as `\xff`, since tables and manifests are."""
+    return path.as_posix().encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def head_of(raw: RawFile, member: str | None, count: int) -> list[tuple[int, str]]:
@@ -194,4 +199,4 @@ def _unreadable(error: Exception) -> BadFile:
 
 
 def _unreachable(path: Path, error: OSError) -> MarketError:
-    return MarketError(f"{path} cannot be read ({error.strerror}); check its permissions", code="bad_input")
+    return MarketError(f"{in_words(path)} cannot be read ({error.strerror}); check its permissions", code="bad_input")

@@ -25,6 +25,7 @@ from runstate.market.inventory import Part, Series
 from runstate.market.limits import Limits
 from runstate.market.progress import SeriesSteps
 from runstate.market.quarantine import Quarantine, read_quarantine
+from runstate.market.rawfile import in_words
 from runstate.market.reading import PartFacts, Sinks, read_part, whole_fault
 
 WRITERS = 4  #: Threads that parse blocks and write days of a series; part of their time the disk is at work.
@@ -260,7 +261,7 @@ def part_key(part: Part, series: Series) -> str:
 
 def complain(part: Part, fault: BadFile, log: Callable[[str], None]) -> None:
     """Say that a part is quarantined, or end the stage where its source says so."""
-    where = f"{part.raw.path}:{fault.line}: {fault.sentence}"
+    where = f"{in_words(part.raw.path)}:{fault.line}: {fault.sentence}"
     if part.source.on_bad_file == "fail":
         raise MarketError(
             f'{where}; correct the file or the source, or set on_bad_file = "quarantine"',
