@@ -65,6 +65,30 @@ def test_a_run_from_opening_to_success(tmp_path):
     asyncio.run(scenario())
 
 
+@pytest.mark.rule("C8", "H11")
+def test_a_reporter_cannot_name_a_file_of_the_servers(tmp_path):
+    """Outputs are data: what an executor elsewhere declares is read nowhere on this machine."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("ours")
+
+    async def scenario():
+        async with serving(tmp_path) as (_, http):
+            run_id, token, _ = await open_run(http)
+            work = tmp_path / "data" / "work" / run_id
+            work.mkdir(parents=True)
+            (work / "near.txt").write_text("ours, too")
+            outputs = {"file": str(secret), "up": "../../../secret.txt", "near": "near.txt"}
+            facts = [LOAD, {"fact": "stage_succeeded", "stage": "load", "outputs": outputs}]
+            done = await http.post(f"/api/runs/{run_id}/facts", json={"seq": 1, "facts": facts}, headers=token)
+            assert done.json()["stages"]["load"]["outputs"] == outputs
+            for path in (str(secret)[1:], "..%2F..%2F..%2Fsecret.txt", "near.txt"):
+                answer = await http.get(f"/api/runs/{run_id}/files/{path}")
+                assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+                assert "elsewhere" in answer.json()["detail"]
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.rule("C3", "C8")
 def test_opening_again_with_the_same_key_returns_the_same_run_and_token(tmp_path):
     """Also from the next server on the same directory."""

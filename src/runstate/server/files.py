@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, Response
 
 from runstate.core.canonical import Json
 from runstate.core.errors import NotFound
-from runstate.core.model import RunContext
+from runstate.core.model import RunContext, is_external
 from runstate.server.query import query_of
 from runstate.state.manager import PipelineStateManager
 
@@ -37,6 +37,9 @@ class Files:
         """`GET /api/runs/{run_id}/files/{path}`."""
         query_of(request)
         run = (await self._manager.find_run(request.path_params["run_id"])).run
+        if is_external(run):
+            # Else whoever may report could name any file of this machine, and read it.
+            raise NotFound(f"run {run.run_id} was executed elsewhere, and so its files are not here")
         wanted = request.path_params["path"]
         declared = next((text for text in declared_texts(run) if text.lstrip("/") == wanted), None)
         if declared is None:
