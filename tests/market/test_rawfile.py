@@ -72,6 +72,14 @@ def test_what_is_no_text_is_a_bad_file(tmp_path, name, content, fault, line):
     assert (refused.value.fault, refused.value.line) == (fault, line)
 
 
+def test_the_shadows_of_a_mac_s_zip_are_no_files(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a/x.csv", TEXT)
+        archive.writestr("__MACOSX/a/._x.csv", b"\0\5\x16\7")
+
+    assert hash_file(tmp_path / "x.zip", tmp_path).members() == ["a/x.csv"]
+
+
 def test_a_file_that_cannot_be_read_ends_the_stage(tmp_path):
     with pytest.raises(MarketError, match=r"gone\.csv cannot be read \(No such file"):
         hash_file(tmp_path / "gone.csv", tmp_path)

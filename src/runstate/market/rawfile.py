@@ -22,6 +22,7 @@ from runstate.market.rows import Block
 
 BLOCK_BYTES = Limits().block_bytes
 LINE_BYTES = 1 << 20
+_SHADOWS = "__MACOSX/"  #: What a Mac puts into a zip beside each file: its attributes, never data.
 _BROKEN = (EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
 
@@ -66,7 +67,9 @@ class RawFile:
             return [None]
         try:
             with zipfile.ZipFile(self.path) as archive:
-                names: list[str | None] = [m.filename for m in archive.infolist() if not m.is_dir()]
+                names: list[str | None] = [
+                    m.filename for m in archive.infolist() if not m.is_dir() and not m.filename.startswith(_SHADOWS)
+                ]
         except (OSError, *_BROKEN) as error:
             raise _unreadable(error) from None
         if not names:
