@@ -54,12 +54,16 @@ async def managed(journal: MemoryJournal) -> AsyncIterator[PipelineStateManager]
         yield manager
 
 
-async def start_and_stop(manager: PipelineStateManager, run_id: str) -> Document:
+async def started(manager: PipelineStateManager, run_id: str) -> None:
     run = new_run(
         pipeline="work", run_id=run_id, plan=("fetch",), metadata=FrozenJson({}),
         trigger=Trigger(kind="manual"), now_ms=SystemClock().now_ms(),
     )  # fmt: skip
     await manager.create_run(run, by=None)
+
+
+async def start_and_stop(manager: PipelineStateManager, run_id: str) -> Document:
+    await started(manager, run_id)
     return await stop(manager, run_id)
 
 
