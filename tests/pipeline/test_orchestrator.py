@@ -285,8 +285,8 @@ def test_a_stage_that_cannot_be_started_fails_without_retries(tmp_path: Path) ->
     [
         ({"stages": ["nope"]}, "no stage nope"),
         ({"stages": []}, "empty"),
-        ({"stages": ["merger", "merger"]}, "different"),
-        ({"stages": [1]}, "stage names"),
+        ({"stages": ["merger", "merger"]}, "twice"),
+        ({"stages": [1]}, "names of stages"),
         ({"metadata": []}, "metadata is of type list; a JSON object"),
         ({"metadata": {"x": float("nan")}}, r"metadata\.x is nan"),
         ({"metadata": {"x": 2**53}}, r"metadata\.x is an integer beyond"),

@@ -185,12 +185,10 @@ class Orchestrator:
         order = self.pipelines[name].stage_order
         if wanted is None:
             return order
-        if (
-            isinstance(wanted, str)
-            or not all(isinstance(stage, str) for stage in wanted)
-            or len(set(wanted)) != len(wanted)
-        ):
-            raise InvalidValue("stages is a list of different stage names")
+        if isinstance(wanted, str) or not all(isinstance(stage, str) for stage in wanted):
+            raise InvalidValue("stages is not a list of texts; give the names of stages")
+        if len(set(wanted)) != len(wanted):
+            raise InvalidValue("stages names one of them twice; name each once")
         for stage in wanted:
             if stage not in order:
                 raise InvalidValue(f"pipeline {name} has no stage {stage}; it has {', '.join(order)}")

@@ -15,6 +15,15 @@ from runstate.server.problems import Problem
 
 MAX_BODY_BYTES = 1024 * 1024  # PROTOCOL H9
 
+#: What a member is, as people say it.
+_WORDS: dict[type | tuple[type, ...], str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    (int, float): "a number",
+}
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -96,10 +105,8 @@ async def body_of(request: Request, members: dict[str, type | tuple[type, ...]])
         if name not in members:
             raise Problem("invalid", f"the body has the unknown member {name!r}; known: {', '.join(members) or 'none'}")
         if not isinstance(member, members[name]):
-            raise Problem(
-                "invalid",
-                f"member {name} is of the wrong type: {msgspec.json.encode(member)[:40].decode(errors='replace')}",
-            )
+            shown = msgspec.json.encode(member)[:40].decode(errors="replace")
+            raise Problem("invalid", f"member {name} is {shown}; {_WORDS[members[name]]} is needed")
     return value
 
 
